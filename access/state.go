@@ -4,7 +4,8 @@ import "fmt"
 
 // State is one environment at one revision, as plain maps. It is what plans are
 // compared with, what invariants are judged on, and what an engine snapshot is
-// made from. It is not safe for use while somebody applies changes to it.
+// made from. NewState makes it, and the maps change by Apply alone, which keeps
+// an index beside them. It is not safe for use while somebody applies changes.
 type State struct {
 	Environment   Environment
 	BusinessUnits map[BusinessUnitID]BusinessUnit
@@ -19,6 +20,8 @@ type State struct {
 	// Others holds the objects of other packages (policies, open requests), by
 	// kind and key.
 	Others map[OtherKey]Object
+
+	index index
 }
 
 // MembershipKey identifies a membership within an environment.
@@ -59,8 +62,12 @@ func NewState(env EnvironmentID) *State {
 		Records:       map[RecordKey]Record{},
 		Shares:        map[ShareKey]Share{},
 		Others:        map[OtherKey]Object{},
+		index:         newIndex(),
 	}
 }
+
+// Exists tells whether the environment has been put.
+func (s *State) Exists() bool { return s.Environment.ManagedBy != "" }
 
 // Closer is implemented by objects of other packages that stop mattering to
 // decisions, as a denied request does: State drops them, the store keeps them.
@@ -75,24 +82,39 @@ func (s *State) Apply(changes ...Change) {
 		}
 		switch o := c.Object.(type) {
 		case Environment:
+			if c.Delete {
+				o = Environment{ID: o.ID}
+			}
 			s.Environment = o
 		case BusinessUnit:
-			set(s.BusinessUnits, o.ID, o, c.Delete)
+			named(s.index, s.BusinessUnits, o.ID, o, c.Delete)
 		case Table:
 			set(s.Tables, o.ID, o, c.Delete)
 		case Role:
-			set(s.Roles, o.ID, o, c.Delete)
+			named(s.index, s.Roles, o.ID, o, c.Delete)
 		case User:
-			set(s.Users, o.ID, o, c.Delete)
+			named(s.index, s.Users, o.ID, o, c.Delete)
 		case Team:
-			set(s.Teams, o.ID, o, c.Delete)
+			named(s.index, s.Teams, o.ID, o, c.Delete)
 		case Membership:
+			s.index.memberships.set(o.User, o.Team, c.Delete)
 			set(s.Memberships, MembershipKey{o.Team, o.User}, o, c.Delete)
 		case Assignment:
+			if was, ok := s.Assignments[o.ID]; ok && was.Principal != o.Principal {
+				s.index.assignments.remove(was.Principal, o.ID)
+			}
+			s.index.assignments.set(o.Principal, o.ID, c.Delete)
 			set(s.Assignments, o.ID, o, c.Delete)
 		case Record:
-			set(s.Records, RecordKey{o.Table, o.ID}, o, c.Delete)
+			k := RecordKey{o.Table, o.ID}
+			if was, ok := s.Records[k]; ok && was.Owner != o.Owner {
+				s.index.owned.remove(was.Owner, k)
+			}
+			s.index.owned.set(o.Owner, k, c.Delete || o.Owner == Principal{})
+			set(s.Records, k, o, c.Delete)
 		case Share:
+			s.index.received.set(o.Principal, o.key().RecordKey, c.Delete)
+			s.index.shared.set(o.key().RecordKey, o.Principal, c.Delete)
 			set(s.Shares, o.key(), o, c.Delete)
 		default:
 			closer, ok := o.(Closer)
@@ -102,6 +124,17 @@ func (s *State) Apply(changes ...Change) {
 }
 
 func (s Share) key() ShareKey { return ShareKey{RecordKey{s.Table, s.Record}, s.Principal} }
+
+// named sets an object of a kind whose names are unique.
+func named[K comparable, V Object](x index, m map[K]V, k K, v V, del bool) {
+	if was, ok := m[k]; ok {
+		x.release(was)
+	}
+	if !del {
+		x.claim(v)
+	}
+	set(m, k, v, del)
+}
 
 func set[K comparable, V any](m map[K]V, k K, v V, del bool) {
 	if del {

@@ -1,0 +1,129 @@
+package access
+
+import (
+	"iter"
+	"maps"
+	"strings"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// index finds, within a State, what refers to an object without reading the
+// whole environment, for the kinds that change every day. Apply keeps it. What
+// rarely changes (units, tables, settings) is looked for by reading everything.
+type index struct {
+	names       map[nameKey]string // the key of the object that has the name
+	memberships sets[UserID, TeamID]
+	assignments sets[Principal, AssignmentID]
+	owned       sets[Principal, RecordKey]
+	received    sets[Principal, RecordKey] // shares, by who receives them
+	shared      sets[RecordKey, Principal] // shares, by record
+}
+
+func newIndex() index {
+	return index{
+		names:       map[nameKey]string{},
+		memberships: sets[UserID, TeamID]{},
+		assignments: sets[Principal, AssignmentID]{},
+		owned:       sets[Principal, RecordKey]{},
+		received:    sets[Principal, RecordKey]{},
+		shared:      sets[RecordKey, Principal]{},
+	}
+}
+
+// sets maps each key to a set that is never empty.
+type sets[K, V comparable] map[K]map[V]struct{}
+
+func (s sets[K, V]) add(k K, v V) {
+	set := s[k]
+	if set == nil {
+		set = make(map[V]struct{}, 1)
+		s[k] = set
+	}
+	set[v] = struct{}{}
+}
+
+func (s sets[K, V]) remove(k K, v V) {
+	set := s[k]
+	delete(set, v)
+	if len(set) == 0 {
+		delete(s, k)
+	}
+}
+
+func (s sets[K, V]) set(k K, v V, del bool) {
+	if del {
+		s.remove(k, v)
+	} else {
+		s.add(k, v)
+	}
+}
+
+// TeamsOf lists the teams of which the user is a member, in no order, without
+// the derived default team of the user's unit.
+func (s *State) TeamsOf(u UserID) iter.Seq[TeamID] { return maps.Keys(s.index.memberships[u]) }
+
+// AssignmentsOf lists the assignments to the principal itself, in no order.
+func (s *State) AssignmentsOf(p Principal) iter.Seq[AssignmentID] {
+	return maps.Keys(s.index.assignments[p])
+}
+
+// nameKey is what must be unique, besides the key: a name within a kind and,
+// for teams, a unit; or, for group teams, the directory group and what is taken
+// of it (Rule TEAM-2).
+type nameKey struct {
+	kind   Kind
+	within string
+	name   string
+	group  bool
+}
+
+// namesOf lists what the object claims for itself alone. Two at most.
+func namesOf(o Object) (keys [2]nameKey, n int) {
+	switch o := o.(type) {
+	case BusinessUnit:
+		return [2]nameKey{{kind: KindBusinessUnit, name: Fold(o.Name)}}, 1
+	case Role:
+		return [2]nameKey{{kind: KindRole, name: Fold(o.Name)}}, 1
+	case User:
+		return [2]nameKey{{kind: KindUser, name: Fold(o.Login)}}, 1
+	case Team:
+		keys[0] = nameKey{kind: KindTeam, within: string(o.BusinessUnit), name: Fold(o.Name)}
+		if o.Group == nil {
+			return keys, 1
+		}
+		keys[1] = nameKey{kind: KindTeam, group: true, within: o.Group.Source, name: o.Group.Membership.String() + " " + o.Group.Group}
+		return keys, 2
+	}
+	return keys, 0
+}
+
+// Fold brings a name or login to the form in which names are compared: case
+// folded and in Unicode's normal form C.
+func Fold(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return norm.NFC.String(cases.Fold().String(norm.NFC.String(s)))
+		}
+	}
+	return strings.ToLower(s)
+}
+
+func (x index) claim(o Object) {
+	keys, n := namesOf(o)
+	for _, k := range keys[:n] {
+		x.names[k] = o.ObjectKey()
+	}
+}
+
+// release gives the object's names up, unless another has taken them meanwhile,
+// as when two objects swap names.
+func (x index) release(o Object) {
+	keys, n := namesOf(o)
+	for _, k := range keys[:n] {
+		if x.names[k] == o.ObjectKey() {
+			delete(x.names, k)
+		}
+	}
+}
