@@ -25,10 +25,18 @@ type Policy struct {
 	// JustificationMin is the least length in characters, after trimming.
 	JustificationMin int `json:"justification_min"`
 	// Ticket is an RE2 pattern that the whole ticket must match; empty asks for none.
-	Ticket   string `json:"ticket,omitempty"`
-	Late     Late   `json:"late"`
-	Disabled bool   `json:"disabled,omitempty"`
-	// Author changed it last (Rule JIT-32).
+	Ticket string `json:"ticket,omitempty"`
+	Late   Late   `json:"late"`
+	// DenyQuorum is how many denials end a request.
+	DenyQuorum int `json:"deny_quorum"`
+	// MaxDirectoryAge refuses requests and decisions that rest on a directory
+	// group when the source was last read completely longer ago than this.
+	MaxDirectoryAge Duration `json:"max_directory_age"`
+	// OneApproverSuffices lets one person approve an escalating role, which
+	// otherwise needs two (Rule JIT-61).
+	OneApproverSuffices bool `json:"one_approver_suffices,omitempty"`
+	Disabled            bool `json:"disabled,omitempty"`
+	// Author is the id of who changed it last (Rule JIT-32).
 	Author    string           `json:"author,omitempty"`
 	ManagedBy access.ManagedBy `json:"managed_by"`
 }
@@ -40,7 +48,8 @@ type Scope struct {
 	Subtree      bool                  `json:"subtree,omitempty"`
 }
 
-// Subject names people: exactly one field is set.
+// Subject names people: exactly one field is set. Eligible names users and
+// teams; approvers can be any.
 type Subject struct {
 	User access.UserID `json:"user,omitempty"`
 	Team access.TeamID `json:"team,omitempty"`
@@ -50,9 +59,11 @@ type Subject struct {
 	Manager bool `json:"manager,omitempty"`
 }
 
-// Stage is one step of approval: Quorum distinct persons of Approvers.
+// Stage is one step of approval: Quorum distinct persons of Approvers. Fallback
+// takes the place of a manager whom the beneficiary has not (Rule JIT-18).
 type Stage struct {
 	Approvers []Subject `json:"approvers"`
+	Fallback  []Subject `json:"fallback,omitempty"`
 	Quorum    int       `json:"quorum"`
 }
 
@@ -99,7 +110,13 @@ type Request struct {
 	PolicyVersion int                   `json:"policy_version"`
 	Submitted     time.Time             `json:"submitted"`
 	PendingUntil  time.Time             `json:"pending_until"` // Rule JIT-38
-	Decisions     []Decision            `json:"decisions,omitempty"`
+	// Digest is of the evidence as last noted; approvals of another digest do not
+	// count (Rules JIT-4, JIT-60).
+	Digest string `json:"digest"`
+	// ClosedAt and ClosedBy say when and by whom the request left Pending.
+	ClosedAt  time.Time  `json:"closed_at,omitzero"`
+	ClosedBy  string     `json:"closed_by,omitempty"`
+	Decisions []Decision `json:"decisions,omitempty"`
 	// Shown lists who was shown which evidence (Rule JIT-63).
 	Shown []Shown `json:"shown,omitempty"`
 	Grant *Grant  `json:"grant,omitempty"`
@@ -115,7 +132,8 @@ type Decision struct {
 	Digest    string        `json:"digest,omitempty"` // of the evidence that was shown
 	At        time.Time     `json:"at"`
 	Withdrawn time.Time     `json:"withdrawn,omitzero"`
-	// Lapsed: its author lost the authority before the last decision (Rule JIT-36).
+	// Lapsed: it was set aside, since its author lost the authority or what was
+	// shown has changed (Rule JIT-36).
 	Lapsed bool `json:"lapsed,omitempty"`
 }
 
@@ -131,7 +149,9 @@ type Shown struct {
 type Grant struct {
 	Assignment access.AssignmentID `json:"assignment"`
 	Window     access.Window       `json:"window"`
-	Ended      *Ended              `json:"ended,omitempty"`
+	// StartNoted: the audit log has the start (Rule JIT-70).
+	StartNoted bool   `json:"start_noted,omitempty"`
+	Ended      *Ended `json:"ended,omitempty"`
 }
 
 // Ended says how a grant ended before its window did, or, once tidied up, with it.
