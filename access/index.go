@@ -69,6 +69,24 @@ func (s *State) AssignmentsOf(p Principal) iter.Seq[AssignmentID] {
 	return maps.Keys(s.index.assignments[p])
 }
 
+// UserByLogin finds a user by sign-in name, whatever its case.
+func (s *State) UserByLogin(login string) (User, bool) {
+	u, ok := s.Users[UserID(s.index.names[nameKey{kind: KindUser, name: Fold(login)}])]
+	return u, ok
+}
+
+// BusinessUnitByName finds a unit by name, whatever its case.
+func (s *State) BusinessUnitByName(name string) (BusinessUnit, bool) {
+	u, ok := s.BusinessUnits[BusinessUnitID(s.index.names[nameKey{kind: KindBusinessUnit, name: Fold(name)}])]
+	return u, ok
+}
+
+// RoleByName finds a role by name, whatever its case.
+func (s *State) RoleByName(name string) (Role, bool) {
+	r, ok := s.Roles[RoleID(s.index.names[nameKey{kind: KindRole, name: Fold(name)}])]
+	return r, ok
+}
+
 // nameKey is what must be unique, besides the key: a name within a kind and,
 // for teams, a unit; or, for group teams, the directory group and what is taken
 // of it (Rule TEAM-2).
