@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"reflect"
@@ -12,7 +13,6 @@ import (
 type draft struct {
 	state   *State
 	changes []Change
-	asked   int // changes[:asked] are the caller's, the rest are consequences
 	faults  []*Invalid
 
 	environments layer[EnvironmentID, Environment]
@@ -31,8 +31,15 @@ type draft struct {
 // layer is one kind's objects with the changes of them.
 type layer[K comparable, V Object] struct {
 	base    map[K]V
-	changed map[K]int // index into the draft's changes
+	changed map[K]int  // index into the draft's changes
+	order   []place[K] // changed, as it came
 	draft   *draft
+}
+
+// place is where the change of a key stands.
+type place[K comparable] struct {
+	key K
+	at  int
 }
 
 func newDraft(s *State, changes []Change) *draft {
@@ -59,12 +66,11 @@ func newDraft(s *State, changes []Change) *draft {
 	for _, c := range changes {
 		d.lay(c)
 	}
-	d.asked = len(d.changes)
 	return d
 }
 
 func over[K comparable, V Object](d *draft, base map[K]V, n int) layer[K, V] {
-	return layer[K, V]{base: base, changed: make(map[K]int, n), draft: d}
+	return layer[K, V]{base: base, changed: make(map[K]int, n), order: make([]place[K], 0, n), draft: d}
 }
 
 // lay takes one of the caller's changes.
@@ -142,8 +148,8 @@ func (l *layer[K, V]) all() iter.Seq2[K, V] {
 				return
 			}
 		}
-		for k, i := range l.changed {
-			if c := &l.draft.changes[i]; !c.Delete && !yield(k, c.Object.(V)) {
+		for _, p := range l.order {
+			if c := &l.draft.changes[p.at]; !c.Delete && !yield(p.key, c.Object.(V)) {
 				return
 			}
 		}
@@ -153,12 +159,31 @@ func (l *layer[K, V]) all() iter.Seq2[K, V] {
 // changes yields each changed object as it was and as it would be.
 func (l *layer[K, V]) changes() iter.Seq[edit[V]] {
 	return func(yield func(edit[V]) bool) {
-		for k, i := range l.changed {
-			c := &l.draft.changes[i]
-			e := edit[V]{asked: i < l.draft.asked, is: !c.Delete}
-			e.before, e.was = l.base[k]
+		for _, p := range l.order {
+			c := &l.draft.changes[p.at]
+			e := edit[V]{is: !c.Delete}
+			e.before, e.was = l.base[p.key]
 			if e.is {
 				e.after = c.Object.(V)
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// existing yields the changes of objects that there were before.
+func (l *layer[K, V]) existing() iter.Seq[edit[V]] {
+	return func(yield func(edit[V]) bool) {
+		for _, p := range l.order {
+			before, was := l.base[p.key]
+			if !was {
+				continue
+			}
+			e := edit[V]{before: before, was: true}
+			if c := &l.draft.changes[p.at]; !c.Delete {
+				e.after, e.is = c.Object.(V), true
 			}
 			if !yield(e) {
 				return
@@ -171,7 +196,6 @@ func (l *layer[K, V]) changes() iter.Seq[edit[V]] {
 type edit[V Object] struct {
 	before, after V
 	was, is       bool
-	asked         bool
 }
 
 // remove adds the consequence that an untouched object goes.
@@ -180,8 +204,7 @@ func (l *layer[K, V]) remove(k K) {
 		return
 	}
 	if v, ok := l.base[k]; ok {
-		l.changed[k] = len(l.draft.changes)
-		l.draft.changes = append(l.draft.changes, Remove(v))
+		l.add(k, Remove(v))
 	}
 }
 
@@ -191,8 +214,13 @@ func (l *layer[K, V]) put(k K, v V) {
 		l.draft.changes[i].Object = v
 		return
 	}
+	l.add(k, Put(v))
+}
+
+func (l *layer[K, V]) add(k K, c Change) {
 	l.changed[k] = len(l.draft.changes)
-	l.draft.changes = append(l.draft.changes, Put(v))
+	l.order = append(l.order, place[K]{k, len(l.draft.changes)})
+	l.draft.changes = append(l.draft.changes, c)
 }
 
 // lay takes the caller's change. The same change twice is one; two that differ
@@ -210,8 +238,7 @@ func (l *layer[K, V]) lay(k K, c Change) {
 	}
 	i, again := l.changed[k]
 	if !again {
-		l.changed[k] = len(l.draft.changes)
-		l.draft.changes = append(l.draft.changes, c)
+		l.add(k, c)
 		return
 	}
 	first := l.draft.changes[i]
@@ -227,50 +254,79 @@ func (d *draft) fault(rule string, o Object, problem string) {
 // result lists the changes so that at each step what an object refers to is
 // there: what is put in creation order, then what goes in the opposite order.
 func (d *draft) result() []Change {
-	type keyed struct {
-		Change
-		kind Kind
-		rank int // of units: the depth in the tree
-		key  string
+	rank := map[BusinessUnitID]int{}
+	for _, p := range d.units.order {
+		if c := d.changes[p.at]; c.Delete {
+			rank[p.key] = depth(c.Object.(BusinessUnit), d.state.unit)
+		} else {
+			rank[p.key] = depth(c.Object.(BusinessUnit), d.units.get)
+		}
 	}
-	list := make([]keyed, len(d.changes))
-	for i, c := range d.changes {
-		list[i] = keyed{Change: c, kind: c.Object.ObjectKind(), key: c.Object.ObjectKey()}
-		if b, ok := c.Object.(BusinessUnit); ok {
-			if c.Delete {
-				list[i].rank = d.state.depth(b)
-			} else {
-				list[i].rank = d.depth(b)
+	sorted := [][]int{
+		sortChanges(&d.environments, cmp.Compare),
+		sortChanges(&d.units, func(a, b BusinessUnitID) int { return cmp.Or(rank[a]-rank[b], cmp.Compare(a, b)) }),
+		sortChanges(&d.tables, cmp.Compare),
+		sortChanges(&d.roles, cmp.Compare),
+		sortChanges(&d.users, cmp.Compare),
+		sortChanges(&d.teams, cmp.Compare),
+		sortChanges(&d.memberships, func(a, b MembershipKey) int {
+			if c := cmp.Compare(a.Team, b.Team); c != 0 {
+				return c
+			}
+			return cmp.Compare(a.User, b.User)
+		}),
+		sortChanges(&d.assignments, cmp.Compare),
+		sortChanges(&d.records, RecordKey.compare),
+		sortChanges(&d.shares, func(a, b ShareKey) int {
+			return cmp.Or(a.RecordKey.compare(b.RecordKey), cmp.Compare(a.Principal.Kind, b.Principal.Kind), cmp.Compare(a.Principal.ID, b.Principal.ID))
+		}),
+		sortChanges(&d.others, func(a, b OtherKey) int {
+			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key))
+		}),
+	}
+	out := make([]Change, 0, len(d.changes))
+	for _, list := range sorted {
+		for _, i := range list {
+			if c := d.changes[i]; !c.Delete {
+				out = append(out, c)
 			}
 		}
 	}
-	compare := func(a, b *keyed) int {
-		switch {
-		case a.Delete != b.Delete:
-			if b.Delete {
-				return -1
+	for _, list := range slices.Backward(sorted) {
+		for _, i := range slices.Backward(list) {
+			if c := d.changes[i]; c.Delete {
+				out = append(out, c)
 			}
-			return 1
-		case a.kind != b.kind:
-			return int(a.kind) - int(b.kind)
-		case a.rank != b.rank:
-			return a.rank - b.rank
-		case a.key < b.key:
-			return -1
-		case a.key > b.key:
-			return 1
 		}
-		return 0
-	}
-	slices.SortFunc(list, func(a, b keyed) int {
-		if a.Delete && b.Delete {
-			return compare(&b, &a)
-		}
-		return compare(&a, &b)
-	})
-	out := make([]Change, len(list))
-	for i := range list {
-		out[i] = list[i].Change
 	}
 	return out
+}
+
+// sortChanges lists where the changes of a kind stand, in the order of their keys.
+func sortChanges[K comparable, V Object](l *layer[K, V], compare func(a, b K) int) []int {
+	slices.SortFunc(l.order, func(a, b place[K]) int { return compare(a.key, b.key) })
+	at := make([]int, len(l.order))
+	for i, p := range l.order {
+		at[i] = p.at
+	}
+	return at
+}
+
+func (k RecordKey) compare(o RecordKey) int {
+	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Record, o.Record))
+}
+
+func (s *State) unit(id BusinessUnitID) (BusinessUnit, bool) {
+	b, ok := s.BusinessUnits[id]
+	return b, ok
+}
+
+// depth counts the units above b.
+func depth(b BusinessUnit, unit func(BusinessUnitID) (BusinessUnit, bool)) int {
+	n := 0
+	for b.Parent != "" {
+		b, _ = unit(b.Parent)
+		n++
+	}
+	return n
 }

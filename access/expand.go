@@ -91,15 +91,15 @@ func (d *draft) addConsequences() {
 	d.endTables()
 	d.endRoles()
 	d.endTeams()
-	for e := range d.users.changes() {
+	for e := range d.users.existing() {
 		p := e.before.ID.Principal()
 		switch {
-		case e.was && !e.is:
+		case !e.is:
 			for t := range d.state.TeamsOf(e.before.ID) {
 				d.memberships.remove(MembershipKey{t, e.before.ID})
 			}
 			d.endPrincipal(p)
-		case e.was && e.before.BusinessUnit != e.after.BusinessUnit:
+		case e.before.BusinessUnit != e.after.BusinessUnit:
 			d.move(p, e.after.BusinessUnit)
 		}
 	}
@@ -172,8 +172,8 @@ func (d *draft) endTables() {
 // moved role no longer exists (Rules ROLE-2, ROLE-3).
 func (d *draft) endRoles() {
 	changed := map[RoleID]bool{}
-	for e := range d.roles.changes() {
-		if e.was && (!e.is || e.before.BusinessUnit != e.after.BusinessUnit) {
+	for e := range d.roles.existing() {
+		if !e.is || e.before.BusinessUnit != e.after.BusinessUnit {
 			changed[e.before.ID] = true
 		}
 	}
@@ -201,11 +201,11 @@ func (d *draft) endTeams() {
 			}
 		}
 	}
-	for e := range d.teams.changes() {
+	for e := range d.teams.existing() {
 		switch p := e.before.ID.Principal(); {
-		case e.was && !e.is:
+		case !e.is:
 			d.endPrincipal(p)
-		case e.was && e.before.BusinessUnit != e.after.BusinessUnit:
+		case e.before.BusinessUnit != e.after.BusinessUnit:
 			d.move(p, e.after.BusinessUnit)
 		}
 	}
@@ -213,8 +213,8 @@ func (d *draft) endTeams() {
 
 func deleted[K comparable, V Object](l *layer[K, V], id func(V) K) map[K]bool {
 	gone := map[K]bool{}
-	for e := range l.changes() {
-		if e.was && !e.is {
+	for e := range l.existing() {
+		if !e.is {
 			gone[id(e.before)] = true
 		}
 	}
@@ -311,26 +311,6 @@ func (d *draft) within(unit, top BusinessUnitID) bool {
 		unit = b.Parent
 	}
 	return false
-}
-
-// depth counts the units above b.
-func (d *draft) depth(b BusinessUnit) int {
-	n := 0
-	for b.Parent != "" {
-		b, _ = d.units.get(b.Parent)
-		n++
-	}
-	return n
-}
-
-// depth counts the units above b.
-func (s *State) depth(b BusinessUnit) int {
-	n := 0
-	for b.Parent != "" {
-		b = s.BusinessUnits[b.Parent]
-		n++
-	}
-	return n
 }
 
 func nameOf(o Object) string {

@@ -413,7 +413,7 @@ func TestRule_ROLE_14_ARoleWithAFaultIsRefusedWhole(t *testing.T) {
 
 func TestDeletingATableTakesItsRecordsSharesAndRoleLinesAlong(t *testing.T) {
 	complete(t, []expect{{name: "account", changes: []access.Change{access.Remove(table("account", 0))},
-		want: []string{"put role e/local", "put role e/seller", "delete share e/account/1/user/bob", "delete share e/account/1/team/watchers",
+		want: []string{"put role e/local", "put role e/seller", "delete share e/account/1/team/watchers", "delete share e/account/1/user/bob",
 			"delete record e/account/2", "delete record e/account/1", "delete table e/account"}}})
 }
 
@@ -525,7 +525,7 @@ func TestRule_SHARE_2_OnlyOwnedRecordsAreShared(t *testing.T) {
 func TestRule_SHARE_9_SharesEndWithRecordAndPrincipal(t *testing.T) {
 	gone := access.Remove(record("1", access.Principal{}, ""))
 	complete(t, []expect{
-		{name: "record", changes: []access.Change{gone}, want: []string{"delete share e/account/1/user/bob", "delete share e/account/1/team/watchers", "delete record e/account/1"}},
+		{name: "record", changes: []access.Change{gone}, want: []string{"delete share e/account/1/team/watchers", "delete share e/account/1/user/bob", "delete record e/account/1"}},
 		{name: "user", changes: []access.Change{access.Remove(user("bob", ""))},
 			want: []string{"delete share e/account/1/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", "delete user e/bob"}},
 	})

@@ -601,8 +601,8 @@ func (d *draft) validateNames() {
 }
 
 func claimAll[K comparable, V Object](l *layer[K, V], claim func(Object)) {
-	for _, i := range l.changed {
-		if c := l.draft.changes[i]; !c.Delete {
+	for _, p := range l.order {
+		if c := l.draft.changes[p.at]; !c.Delete {
 			claim(c.Object)
 		}
 	}
@@ -659,28 +659,26 @@ func (d *draft) touchesAdministrators() bool {
 		}
 		return false
 	}
-	for e := range d.units.changes() {
-		if e.was {
+	for range d.units.existing() {
+		return true
+	}
+	for e := range d.roles.existing() {
+		if e.before.All {
 			return true
 		}
 	}
-	for e := range d.roles.changes() {
-		if e.was && e.before.All {
+	for e := range d.assignments.existing() {
+		if d.state.Roles[e.before.Role].All {
 			return true
 		}
 	}
-	for e := range d.assignments.changes() {
-		if e.was && d.state.Roles[e.before.Role].All {
+	for e := range d.memberships.existing() {
+		if !e.is && all(e.before.Team.Principal()) {
 			return true
 		}
 	}
-	for e := range d.memberships.changes() {
-		if e.was && !e.is && all(e.before.Team.Principal()) {
-			return true
-		}
-	}
-	for e := range d.users.changes() {
-		if !e.was || !e.before.Enabled || e.is && e.after.Enabled && e.after.BusinessUnit == e.before.BusinessUnit {
+	for e := range d.users.existing() {
+		if !e.before.Enabled || e.is && e.after.Enabled && e.after.BusinessUnit == e.before.BusinessUnit {
 			continue
 		}
 		if all(e.before.ID.Principal()) || all(e.before.BusinessUnit.DefaultTeam().Principal()) {
