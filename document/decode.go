@@ -81,6 +81,11 @@ func (d *decoder) value(path string, key point, n ast.Node, v reflect.Value) {
 		d.mapping(path, n, v)
 	case reflect.Slice:
 		seq, ok := n.(*ast.SequenceNode)
+		if _, alone := reflect.Zero(v.Type()).Interface().(interface{ alone() }); !ok && alone {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+			d.value(Index(path, 0), key, n, v.Index(0))
+			return
+		}
 		if !ok {
 			d.mismatch(n, "a list")
 			return
@@ -99,6 +104,11 @@ func (d *decoder) value(path string, key point, n ast.Node, v reflect.Value) {
 		d.scalar(p.value, n, v)
 	}
 }
+
+// List is a list of which a single entry may stand alone, without brackets.
+type List[T any] []T
+
+func (List[T]) alone() {}
 
 func unmarshaler(v reflect.Value) encoding.TextUnmarshaler {
 	if v.Kind() != reflect.Pointer && v.CanAddr() {

@@ -39,20 +39,22 @@ type named struct {
 }
 
 type file struct {
-	Named   named             `yaml:",inline"`
-	Teams   []team            `yaml:"teams"`
-	Limits  map[string]uint8  `yaml:"limits"`
-	Units   map[string]*named `yaml:"units"`
-	Share   float64           `yaml:"share"`
-	Count   int               `yaml:"count"`
-	Big     uint64            `yaml:"big"`
-	On      bool              `yaml:"on"`
-	Wait    time.Duration     `yaml:"wait"`
-	At      time.Time         `yaml:"at"`
-	Maybe   *int              `yaml:"maybe"`
-	Any     any               `yaml:"any"`
-	Text    string            `yaml:"text"`
-	Private string            `yaml:"-"`
+	Named   named                 `yaml:",inline"`
+	Teams   []team                `yaml:"teams"`
+	Limits  map[string]uint8      `yaml:"limits"`
+	Units   map[string]*named     `yaml:"units"`
+	Share   float64               `yaml:"share"`
+	Count   int                   `yaml:"count"`
+	Big     uint64                `yaml:"big"`
+	On      bool                  `yaml:"on"`
+	Wait    time.Duration         `yaml:"wait"`
+	At      time.Time             `yaml:"at"`
+	Maybe   *int                  `yaml:"maybe"`
+	Any     any                   `yaml:"any"`
+	Text    string                `yaml:"text"`
+	Alone   document.List[named]  `yaml:"alone"`
+	Several document.List[string] `yaml:"several"`
+	Private string                `yaml:"-"`
 }
 
 func TestDecode_reads_every_kind_of_value(t *testing.T) {
@@ -75,6 +77,8 @@ on: true
 wait: 1h30m
 at: 2026-01-02T03:04:05Z
 maybe: ~
+alone: {label: one}
+several: [a, b]
 any: {a: [1, 2.5, true, x, null], b: {}}
 `, "\n", "\r\n")), &got)
 	require.NoError(t, err)
@@ -86,7 +90,7 @@ any: {a: [1, 2.5, true, x, null], b: {}}
 		Share:  5, Count: -3, Big: math.MaxUint64, On: true, Wait: 90 * time.Minute,
 		At:   time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Any:  map[string]any{"a": []any{uint64(1), 2.5, true, "x", nil}, "b": map[string]any{}},
-		Text: "kept",
+		Text: "kept", Alone: document.List[named]{{Label: "one"}}, Several: document.List[string]{"a", "b"},
 	}, got)
 }
 
