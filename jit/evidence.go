@@ -198,15 +198,16 @@ func (j judge) boundaries(r Request, w access.Window) []time.Time {
 }
 
 // Escalates tells whether one could give privileges by this access (Rule
-// JIT-61): assign or edit roles, change teams, act on behalf of another, write
-// policies of elevation.
+// JIT-61): assign or edit roles, change teams or mapping files, act on behalf of
+// another, write policies of elevation. Tables are called as package model ships
+// them, in Ambit's own environment and in others.
 func Escalates(a engine.Access) bool {
 	switch a.Table {
 	case "":
 		return a.Miscellaneous == "ActOnBehalfOfAnotherUser"
 	case "role":
 		return a.Action == access.Create || a.Action == access.Write || a.Action == access.Assign
-	case "team", "jit_policy":
+	case "team", "assignment", "mapping", "jit_policy":
 		return a.Action == access.Create || a.Action == access.Write
 	}
 	return false

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/audit"
-	"github.com/ambit-iam/ambit/document"
 	"github.com/ambit-iam/ambit/engine"
 )
 
@@ -111,8 +110,10 @@ func (p Policy) Check(s *access.State) []PolicyFault {
 		if len(st.Fallback) > 0 && !slices.ContainsFunc(st.Approvers, func(s Subject) bool { return s.Manager }) {
 			fault(at+".fallback", "a fallback takes the place of a manager, and the stage names none", "add {manager: true} to the approvers")
 		}
-		if most, bounded := atMost(st); st.Quorum < 1 || bounded && st.Quorum > most {
-			fault(at+".quorum", fmt.Sprintf("the quorum is %d and the stage names %d persons (Rule JIT-35)", st.Quorum, most), "")
+		if st.Quorum < 1 {
+			fault(at+".quorum", "want at least 1", "")
+		} else if most, bounded := atMost(st); bounded && most > 0 && st.Quorum > most {
+			fault(at+".quorum", fmt.Sprintf("a quorum of %d cannot be reached: the stage names %d (Rule JIT-35)", st.Quorum, most), "")
 		}
 	}
 	if p.DenyQuorum < 1 {
@@ -328,8 +329,6 @@ func (s *step) policyEvent(operation string, p Policy) audit.Event {
 // The error joins all faults, which are *PolicyError; s must hold the roles,
 // units, users and teams that the policies name.
 func PlanPolicies(s *access.State, want []Policy) ([]access.Change, error) {
-	after := with(s, nil)
-	after.over = map[any]access.Object{}
 	var changes []access.Change
 	var faults PolicyErrors
 	declared := map[string]bool{}
@@ -402,240 +401,4 @@ func (e PolicyErrors) Error() string {
 		lines[i] = f.Error()
 	}
 	return strings.Join(lines, "\n")
-}
-
-// PolicySource is a policy as a file declares it, with names not yet resolved.
-type PolicySource struct {
-	doc  *document.Document
-	path string
-	said declaration
-}
-
-// declaration is the YAML form: the JSON form of Policy with people's names for
-// environment, role, unit, users and teams. An id is taken as well.
-type declaration struct {
-	ID                  string            `yaml:"id,required"`
-	Name                string            `yaml:"name"`
-	Environment         string            `yaml:"environment,required"`
-	Role                string            `yaml:"role,required"`
-	Scope               declaredScope     `yaml:"scope,required"`
-	Eligible            []declaredSubject `yaml:"eligible,required"`
-	Stages              []declaredStage   `yaml:"stages,required"`
-	MinDuration         Duration          `yaml:"min_duration"`
-	MaxDuration         Duration          `yaml:"max_duration"`
-	DefaultDuration     Duration          `yaml:"default_duration"`
-	PendingTTL          Duration          `yaml:"pending_ttl"`
-	JustificationMin    *int              `yaml:"justification_min"`
-	Ticket              string            `yaml:"ticket"`
-	Late                Late              `yaml:"late"`
-	DenyQuorum          int               `yaml:"deny_quorum"`
-	MaxDirectoryAge     Duration          `yaml:"max_directory_age"`
-	OneApproverSuffices bool              `yaml:"one_approver_suffices"`
-	Disabled            bool              `yaml:"disabled"`
-}
-
-type declaredScope struct {
-	BusinessUnit string `yaml:"business_unit,required"`
-	Subtree      bool   `yaml:"subtree"`
-}
-
-type declaredStage struct {
-	Approvers []declaredSubject `yaml:"approvers,required"`
-	Fallback  []declaredSubject `yaml:"fallback"`
-	Quorum    int               `yaml:"quorum"`
-}
-
-// declaredSubject: BusinessUnit tells teams of the same name apart.
-type declaredSubject struct {
-	User         string `yaml:"user"`
-	Team         string `yaml:"team"`
-	BusinessUnit string `yaml:"business_unit"`
-	Role         string `yaml:"role"`
-	Manager      bool   `yaml:"manager"`
-}
-
-// ParsePolicies reads a file of policies: a mapping with the one key "policies",
-// a list (JSON is read too, being YAML). Unknown keys and values of the wrong kind
-// are document.Faults with their place. Names are resolved by PolicySource.Policy.
-func ParsePolicies(name string, src []byte) ([]PolicySource, error) {
-	var file struct {
-		Policies []declaration `yaml:"policies,required"`
-	}
-	doc, err := document.Decode(name, src, &file)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]PolicySource, len(file.Policies))
-	for i, d := range file.Policies {
-		out[i] = PolicySource{doc, document.Index("$.policies", i), d}
-	}
-	return out, nil
-}
-
-// Environment is the environment's id or name as the file has it.
-func (s PolicySource) Environment() string { return s.said.Environment }
-
-// ID is the policy's id.
-func (s PolicySource) ID() string { return s.said.ID }
-
-// Names finds the objects of environments by the names that people use.
-type Names struct {
-	states []*access.State
-	index  map[access.EnvironmentID]*nameIndex
-}
-
-type nameIndex struct {
-	roles map[string]access.RoleID
-	units map[string]access.BusinessUnitID
-	users map[string]access.UserID
-	teams map[string][]access.Team
-}
-
-// NewNames takes the environments as they will be when the policies hold. It keeps
-// the states and must not be used after they change.
-func NewNames(states ...*access.State) *Names {
-	return &Names{states: states, index: map[access.EnvironmentID]*nameIndex{}}
-}
-
-func (n *Names) of(s *access.State) *nameIndex {
-	if x := n.index[s.Environment.ID]; x != nil {
-		return x
-	}
-	x := &nameIndex{map[string]access.RoleID{}, map[string]access.BusinessUnitID{}, map[string]access.UserID{}, map[string][]access.Team{}}
-	for _, r := range s.Roles {
-		x.roles[access.Fold(r.Name)] = r.ID
-	}
-	for _, u := range s.Users {
-		x.users[access.Fold(u.Login)] = u.ID
-	}
-	for _, t := range s.Teams {
-		x.teams[access.Fold(t.Name)] = append(x.teams[access.Fold(t.Name)], t)
-	}
-	for _, b := range s.BusinessUnits {
-		x.units[access.Fold(b.Name)] = b.ID
-		x.teams[access.Fold(b.Name)] = append(x.teams[access.Fold(b.Name)],
-			access.Team{ID: b.ID.DefaultTeam(), Name: b.Name, BusinessUnit: b.ID}) // Rule BU-6
-	}
-	n.index[s.Environment.ID] = x
-	return x
-}
-
-func (n *Names) environment(name string) (*access.State, bool) {
-	for _, s := range n.states {
-		if string(s.Environment.ID) == name || access.Fold(s.Environment.Name) == access.Fold(name) {
-			return s, true
-		}
-	}
-	return nil, false
-}
-
-// Policy resolves the names and checks the policy, but for overlaps with others,
-// which PlanPolicies and Check find. Version, Author and ManagedBy are left empty.
-// The error is document.Faults.
-func (s PolicySource) Policy(n *Names) (Policy, error) {
-	var faults document.Faults
-	fault := func(path, problem, hint string) {
-		at := s.path
-		if path != "" {
-			at += "." + path
-		}
-		faults = append(faults, s.doc.Fault(at, problem, hint))
-	}
-	state, ok := n.environment(s.said.Environment)
-	if !ok {
-		var known []string
-		for _, st := range n.states {
-			known = append(known, string(st.Environment.ID))
-		}
-		fault("environment", fmt.Sprintf("there is no environment %q", s.said.Environment), document.DidYouMean(s.said.Environment, known))
-		return Policy{}, faults
-	}
-	x := n.of(state)
-	d := s.said
-	p := Policy{
-		Environment: state.Environment.ID, ID: d.ID, Name: d.Name,
-		MinDuration: d.MinDuration, MaxDuration: d.MaxDuration, DefaultDuration: d.DefaultDuration, PendingTTL: d.PendingTTL,
-		JustificationMin: defaultJustification, Ticket: d.Ticket, Late: d.Late, DenyQuorum: d.DenyQuorum,
-		MaxDirectoryAge: d.MaxDirectoryAge, OneApproverSuffices: d.OneApproverSuffices, Disabled: d.Disabled,
-		Scope: Scope{Subtree: d.Scope.Subtree},
-	}
-	if d.JustificationMin != nil {
-		p.JustificationMin = *d.JustificationMin
-	}
-	p.Role = resolve(d.Role, "role", "role", state.Roles, x.roles, fault)
-	p.Scope.BusinessUnit = resolve(d.Scope.BusinessUnit, "scope.business_unit", "business unit", state.BusinessUnits, x.units, fault)
-	subjects := func(path string, list []declaredSubject) []Subject {
-		var out []Subject
-		for i, e := range list {
-			at := document.Index(path, i)
-			out = append(out, Subject{
-				User:    resolve(e.User, at+".user", "user", state.Users, x.users, fault),
-				Role:    resolve(e.Role, at+".role", "role", state.Roles, x.roles, fault),
-				Team:    x.team(e, at, state, fault),
-				Manager: e.Manager,
-			})
-		}
-		return out
-	}
-	p.Eligible = subjects("eligible", d.Eligible)
-	for i, st := range d.Stages {
-		at := document.Index("stages", i)
-		p.Stages = append(p.Stages, Stage{Approvers: subjects(at+".approvers", st.Approvers), Fallback: subjects(at+".fallback", st.Fallback), Quorum: st.Quorum})
-	}
-	if len(faults) > 0 {
-		return Policy{}, faults.Err()
-	}
-	p = p.Defaults()
-	for _, f := range p.Check(state) {
-		if f.Overlaps == "" {
-			fault(f.Path, f.Problem, f.Hint)
-		}
-	}
-	return p, faults.Err()
-}
-
-// resolve finds an id by id or name; an empty name gives an empty id.
-func resolve[ID ~string, V any](name, path, what string, known map[ID]V, names map[string]ID, fault func(path, problem, hint string)) ID {
-	if _, ok := known[ID(name)]; ok || name == "" {
-		return ID(name)
-	}
-	if id, ok := names[access.Fold(name)]; ok {
-		return id
-	}
-	among := make([]string, 0, len(names))
-	for n := range names {
-		among = append(among, n)
-	}
-	fault(path, fmt.Sprintf("there is no %s %q", what, name), document.DidYouMean(name, among))
-	return ID(name)
-}
-
-func (x *nameIndex) team(e declaredSubject, path string, s *access.State, fault func(path, problem, hint string)) access.TeamID {
-	if e.Team == "" {
-		if e.BusinessUnit != "" {
-			fault(path+".business_unit", "business_unit tells teams apart, and no team is named here", "")
-		}
-		return ""
-	}
-	if t, ok := s.Teams[access.TeamID(e.Team)]; ok {
-		return t.ID
-	}
-	found := x.teams[access.Fold(e.Team)]
-	if e.BusinessUnit != "" {
-		unit := resolve(e.BusinessUnit, path+".business_unit", "business unit", s.BusinessUnits, x.units, fault)
-		found = slices.DeleteFunc(slices.Clone(found), func(t access.Team) bool { return t.BusinessUnit != unit })
-	}
-	switch len(found) {
-	case 1:
-		return found[0].ID
-	case 0:
-		among := make([]string, 0, len(x.teams))
-		for n := range x.teams {
-			among = append(among, n)
-		}
-		fault(path+".team", fmt.Sprintf("there is no team %q", e.Team), document.DidYouMean(e.Team, among))
-	default:
-		fault(path+".team", fmt.Sprintf("%d teams are called %q", len(found), e.Team), "add the business_unit of the one that is meant")
-	}
-	return ""
 }
