@@ -1,0 +1,401 @@
+package dirsync
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ambit-iam/ambit/directory"
+	"github.com/ambit-iam/ambit/store"
+)
+
+// MirrorStore is where mirrors are kept.
+type MirrorStore interface {
+	LoadMirror(ctx context.Context, source directory.SourceID, yield func(store.MirrorRow) error) (store.MirrorStatus, error)
+	CommitMirror(ctx context.Context, page store.MirrorPage) error
+}
+
+// Mirror is what every source said last, in memory, as the store has it. It is
+// the directory.View that mapping rules see.
+//
+// It is not safe for use while somebody loads, applies pages or commits;
+// several may read it together.
+type Mirror struct {
+	store   MirrorStore
+	sources map[directory.SourceID]*source
+}
+
+// source is one source's facts and where its rounds stand.
+type source struct {
+	id    directory.SourceID
+	facts *facts
+
+	cursor    []byte    // after the last complete round
+	completed time.Time // its end; zero if there was none
+	stored    store.MirrorStatus
+	batch     batch  // not committed yet
+	round     *Round // in progress or interrupted
+}
+
+// cursorAge is how old the stored cursor of a source without changes may become:
+// a round that brought nothing writes nothing, but sources forget cursors after
+// days (Rule GRAPH-18), so the newest one is kept once in a while.
+const cursorAge = 12 * time.Hour
+
+// NewMirror makes a mirror without sources.
+func NewMirror(st MirrorStore) *Mirror {
+	return &Mirror{store: st, sources: map[directory.SourceID]*source{}}
+}
+
+// Load reads a source's stored facts, in place of what is in memory. A source
+// that was never stored is empty.
+func (m *Mirror) Load(ctx context.Context, id directory.SourceID) error {
+	s := &source{id: id, facts: newFacts()}
+	f := s.facts
+	f.touched.all = true
+	status, err := m.store.LoadMirror(ctx, id, func(row store.MirrorRow) error {
+		if row.Object != nil {
+			f.put(directory.Upsert{Object: *row.Object})
+		}
+		if row.Edge != nil {
+			f.link(f.intern(directory.ByID(row.Edge.Group)), row.Edge.Relation, row.Edge.Far)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load mirror of %s: %w", id, err)
+	}
+	s.stored, s.cursor, s.completed = status, status.Cursor, status.Completed
+	if status.MidRound {
+		if err := s.resume(status); err != nil {
+			return fmt.Errorf("load mirror of %s: %w", id, err)
+		}
+	}
+	m.sources[id] = s
+	return nil
+}
+
+// Forget drops a source from memory.
+func (m *Mirror) Forget(id directory.SourceID) { delete(m.sources, id) }
+
+// note is what the store keeps of a round in progress besides its data.
+type note struct {
+	Full  bool `json:"full,omitempty"`
+	Fresh bool `json:"fresh,omitempty"` // it began with an empty mirror
+	// Last is the cursor of the last complete round, to go back to when the one
+	// in the middle of this round is of no use (Rule GRAPH-13).
+	Last []byte `json:"last,omitempty"`
+	// Named as gone, and held until the round is complete (Rule SRC-1).
+	Removed      []directory.ObjectID `json:"removed,omitempty"`
+	RemovedEdges []directory.Edge     `json:"removed_edges,omitempty"`
+	Whole        []relationOf         `json:"whole,omitempty"`
+}
+
+// relationOf names one group's edges of one relation.
+type relationOf struct {
+	Group    directory.ObjectID `json:"group"`
+	Relation directory.Relation `json:"relation"`
+}
+
+// resume takes up the round in whose middle the store was left. A full round
+// over a mirror that was not empty starts again instead: which of the stored
+// facts it had named is not stored.
+func (s *source) resume(status store.MirrorStatus) error {
+	var n note
+	if err := json.Unmarshal(status.State, &n); err != nil {
+		return fmt.Errorf("read the note on the round in progress: %w", err)
+	}
+	s.cursor = n.Last
+	if n.Full && !n.Fresh {
+		s.cursor = nil
+		return nil
+	}
+	mode := directory.Delta
+	if n.Full {
+		mode = directory.Full
+	}
+	r := s.begin(mode)
+	r.fresh, r.cursor = n.Fresh, status.Cursor
+	f := s.facts
+	if n.Fresh {
+		for i := range f.refs {
+			if o := f.refs[i].object; o != nil {
+				o.seen = f.round
+			}
+		}
+		for i := range f.edges {
+			f.edges[i].seen = f.round
+		}
+	}
+	for _, id := range n.Removed {
+		r.removed[id] = struct{}{}
+	}
+	for _, e := range n.RemovedEdges {
+		r.removedEdges[e] = struct{}{}
+	}
+	for _, w := range n.Whole {
+		g := f.lookupID(w.Group)
+		if g == 0 {
+			continue
+		}
+		l := f.linksOf(g)
+		l.whole[w.Relation] = f.round
+		r.whole[w] = struct{}{}
+		for _, e := range l.out[w.Relation] {
+			_, gone := r.removedEdges[f.edge(e)]
+			f.edges[e].seen, f.edges[e].whole = f.round, !gone
+		}
+	}
+	return nil
+}
+
+// Start is what the source's connector is told when the next round begins.
+func (m *Mirror) Start(id directory.SourceID, attributes []string) directory.Start {
+	s := m.sources[id]
+	if s.round != nil && s.round.cursor != nil {
+		return directory.Start{Cursor: s.round.cursor, Attributes: attributes, Resumed: true}
+	}
+	return directory.Start{Cursor: s.cursor, Attributes: attributes}
+}
+
+// Expire gives a cursor up: the one in the middle of a round for the one at its
+// beginning (Rule GRAPH-13), that one for none. It tells whether there is
+// something left to try: false if the last round already had no cursor.
+func (m *Mirror) Expire(id directory.SourceID) bool {
+	s := m.sources[id]
+	switch {
+	case s.round != nil && s.round.cursor != nil:
+	case s.cursor != nil:
+		s.cursor = nil
+	default:
+		return false
+	}
+	s.round, s.facts.midway = nil, false
+	return true
+}
+
+// Begin starts a round, or goes on with the interrupted one if the connector was
+// told to.
+func (m *Mirror) Begin(id directory.SourceID, mode directory.Mode) (*Round, error) {
+	s := m.sources[id]
+	if s.round != nil && s.round.cursor != nil {
+		if s.round.mode != mode {
+			s.round = nil
+			return nil, fmt.Errorf("source %s: the connector resumed a %s round as %s", id, s.round.mode, mode)
+		}
+		return s.round, nil
+	}
+	return s.begin(mode), nil
+}
+
+func (s *source) begin(mode directory.Mode) *Round {
+	f := s.facts
+	f.round++
+	f.midway = true
+	s.round = &Round{
+		source: s, mode: mode, fresh: mode == directory.Full && f.objects == 0 && len(f.edgeNumbers) == 0,
+		removed:      map[directory.ObjectID]struct{}{},
+		removedEdges: map[directory.Edge]struct{}{},
+		whole:        map[relationOf]struct{}{},
+	}
+	return s.round
+}
+
+// Commit stores what the source's pages have changed so far, with the cursor
+// that covers it, in one transaction (Rule SRC-2). Without a change it stores
+// nothing. If it fails, the changes stay for the next Commit.
+func (m *Mirror) Commit(ctx context.Context, id directory.SourceID, fence int64) error {
+	s := m.sources[id]
+	status := store.MirrorStatus{Cursor: s.cursor, Completed: s.completed}
+	if s.round != nil && s.round.cursor != nil {
+		state, err := json.Marshal(s.round.note())
+		if err != nil {
+			return fmt.Errorf("note on the round of %s: %w", id, err)
+		}
+		status.Cursor, status.MidRound, status.State = s.round.cursor, true, state
+	}
+	if s.batch.empty() && !s.worthStoring(status) {
+		return nil
+	}
+	page := s.batch.page()
+	page.Source, page.Status, page.Fence = id, status, fence
+	if err := m.store.CommitMirror(ctx, page); err != nil {
+		return fmt.Errorf("store the mirror of %s: %w", id, err)
+	}
+	s.batch, s.stored = batch{}, status
+	return nil
+}
+
+// worthStoring tells whether a status is stored that comes without data.
+func (s *source) worthStoring(status store.MirrorStatus) bool {
+	switch {
+	case status.MidRound, status.Completed.IsZero():
+		return false
+	case s.stored.MidRound, s.stored.Completed.IsZero():
+		return true
+	}
+	return string(status.Cursor) != string(s.stored.Cursor) && status.Completed.Sub(s.stored.Completed) >= cursorAge
+}
+
+// Counts are how much of a source is mirrored.
+type Counts struct {
+	Objects int `json:"objects"`
+	Edges   int `json:"edges"`
+	// Pending are the edges whose far end is not mirrored, or not known for sure
+	// (Rule SRC-5).
+	Pending int `json:"pending"`
+}
+
+// Counts returns how much of the source is mirrored.
+func (m *Mirror) Counts(id directory.SourceID) Counts {
+	f := m.sources[id].facts
+	return Counts{Objects: f.objects, Edges: len(f.edgeNumbers), Pending: f.countPending()}
+}
+
+// Completed is the end of the source's last complete round; zero if there was
+// none.
+func (m *Mirror) Completed(id directory.SourceID) time.Time {
+	if s, ok := m.sources[id]; ok {
+		return s.completed
+	}
+	return time.Time{}
+}
+
+// Sources lists the mirrored sources, sorted.
+func (m *Mirror) Sources() []directory.SourceID { return slices.Sorted(maps.Keys(m.sources)) }
+
+func (m *Mirror) facts(id directory.SourceID) *facts {
+	if s, ok := m.sources[id]; ok {
+		return s.facts
+	}
+	return nil
+}
+
+// Object returns one object.
+func (m *Mirror) Object(source directory.SourceID, id directory.ObjectID) (directory.Object, bool) {
+	f := m.facts(source)
+	if f == nil {
+		return directory.Object{}, false
+	}
+	return f.object(f.lookupID(id))
+}
+
+// Objects calls yield for every object of the kind, in id order, until it
+// returns false.
+func (m *Mirror) Objects(source directory.SourceID, kind directory.Kind, yield func(directory.Object) bool) {
+	f := m.facts(source)
+	if f == nil {
+		return
+	}
+	for _, n := range f.list(kind) {
+		if o, _ := f.object(n); !yield(o) {
+			return
+		}
+	}
+}
+
+// Resolve turns a reference into the id of a mirrored object. A name that
+// several objects claim means none of them.
+func (m *Mirror) Resolve(source directory.SourceID, ref directory.Ref) (directory.ObjectID, bool) {
+	f := m.facts(source)
+	if f == nil {
+		return "", false
+	}
+	n := f.target(f.lookup(ref))
+	if n == 0 {
+		return "", false
+	}
+	return f.id(n), true
+}
+
+// Members lists the mirrored direct edges of a group, in id order.
+func (m *Mirror) Members(source directory.SourceID, group directory.ObjectID, rel directory.Relation, yield func(directory.ObjectID) bool) {
+	f := m.facts(source)
+	if f == nil {
+		return
+	}
+	for _, n := range f.members(f.lookupID(group), rel) {
+		if !yield(f.id(n)) {
+			return
+		}
+	}
+}
+
+// MemberOf lists the mirrored groups that have the object as a direct edge, in id
+// order.
+func (m *Mirror) MemberOf(source directory.SourceID, member directory.ObjectID, rel directory.Relation, yield func(directory.ObjectID) bool) {
+	f := m.facts(source)
+	if f == nil {
+		return
+	}
+	for _, n := range f.memberOf(f.lookupID(member), rel) {
+		if !yield(f.id(n)) {
+			return
+		}
+	}
+}
+
+// batch is what the next commit stores, each object and edge once.
+type batch struct {
+	objects map[directory.ObjectID]*directory.Object // nil: delete
+	edges   map[directory.Edge]bool                  // false: remove
+}
+
+func (b *batch) put(o directory.Object) {
+	if b.objects == nil {
+		b.objects = map[directory.ObjectID]*directory.Object{}
+	}
+	b.objects[o.ID] = &o
+}
+
+func (b *batch) delete(id directory.ObjectID) {
+	b.put(directory.Object{ID: id})
+	b.objects[id] = nil
+}
+
+func (b *batch) edge(e directory.Edge, add bool) {
+	if b.edges == nil {
+		b.edges = map[directory.Edge]bool{}
+	}
+	b.edges[e] = add
+}
+
+func (b *batch) empty() bool { return len(b.objects) == 0 && len(b.edges) == 0 }
+
+// The sizes at which a batch is committed in the middle of a round: large enough
+// that a transaction's cost does not show, small enough for memory.
+const (
+	batchObjects = 5_000
+	batchEdges   = 20_000
+)
+
+func (b *batch) full() bool { return len(b.objects) >= batchObjects || len(b.edges) >= batchEdges }
+
+func (b *batch) page() store.MirrorPage {
+	var p store.MirrorPage
+	for _, id := range slices.Sorted(maps.Keys(b.objects)) {
+		if o := b.objects[id]; o != nil {
+			p.Put = append(p.Put, *o)
+		} else {
+			p.Delete = append(p.Delete, id)
+		}
+	}
+	for e, add := range b.edges {
+		if add {
+			p.AddEdges = append(p.AddEdges, e)
+		} else {
+			p.RemoveEdges = append(p.RemoveEdges, e)
+		}
+	}
+	slices.SortFunc(p.AddEdges, compareEdges)
+	slices.SortFunc(p.RemoveEdges, compareEdges)
+	return p
+}
+
+func compareEdges(a, b directory.Edge) int {
+	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Relation, b.Relation), cmp.Compare(a.Far, b.Far))
+}

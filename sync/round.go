@@ -1,0 +1,284 @@
+package dirsync
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ambit-iam/ambit/directory"
+)
+
+// Round takes the pages of one source's round into the mirror.
+//
+// What a page adds counts at once. What it takes away waits for the page that is
+// marked Complete; a round that never gets there takes nothing (Rule SRC-1).
+// Until then the same pages may come again and in any order (Rule SRC-3).
+//
+// A round that contradicts itself is the connector's to settle, by reading the
+// object again and handing over the answer, a group's as a whole list: that
+// decides. Where it did not, the removal stands, since it is the safe side, it is
+// reported, and the next round is a full one.
+type Round struct {
+	source *source
+	mode   directory.Mode
+	fresh  bool   // full, over an empty mirror
+	cursor []byte // in the middle of the round; nil if there was none
+	done   bool
+
+	removed      map[directory.ObjectID]struct{}
+	removedEdges map[directory.Edge]struct{}
+	whole        map[relationOf]struct{}
+
+	objects, edges int // read
+	problems       []directory.Problem
+	problemCount   int
+}
+
+// maxProblems is how many problems of a round are kept; the rest is counted.
+const maxProblems = 200
+
+// Apply takes a page. now is the time of the round's end, should the page be the
+// last.
+func (r *Round) Apply(page directory.Page, now time.Time) error {
+	if r.done {
+		return fmt.Errorf("source %s gave a page after the round's last", r.source.id)
+	}
+	f := r.source.facts
+	for _, u := range page.Upserts {
+		if u.ID == "" {
+			r.problem(directory.Problem{DN: u.DN, Text: "an object without an id was left out; see which attribute the source's configuration takes the id from"})
+			continue
+		}
+		if o, changed := f.put(u); changed {
+			r.source.batch.put(o)
+		}
+	}
+	for _, m := range page.Members {
+		r.members(m)
+	}
+	for _, id := range page.Removed {
+		r.removed[id] = struct{}{}
+	}
+	for _, p := range page.Problems {
+		r.problem(p)
+	}
+	r.objects += len(page.Upserts)
+	if page.Cursor != nil {
+		r.cursor = page.Cursor
+	}
+	if page.Complete {
+		r.complete(now)
+	}
+	return nil
+}
+
+func (r *Round) members(m directory.Members) {
+	if m.Group == "" {
+		r.problem(directory.Problem{Text: "members of a group without an id were left out"})
+		return
+	}
+	f := r.source.facts
+	group := f.intern(directory.ByID(m.Group))
+	links := f.linksOf(group)
+	if m.Whole {
+		links.whole[m.Relation] = f.round
+		if r.mode == directory.Delta {
+			r.whole[relationOf{m.Group, m.Relation}] = struct{}{}
+		}
+	}
+	for _, far := range m.Add {
+		e, added := f.link(group, m.Relation, far)
+		if added {
+			r.source.batch.edge(directory.Edge{Group: m.Group, Relation: m.Relation, Far: far}, true)
+		}
+		x := &f.edges[e]
+		x.whole = m.Whole || x.whole && x.seen == f.round
+		x.seen = f.round
+	}
+	for _, far := range m.Remove {
+		r.removedEdges[directory.Edge{Group: m.Group, Relation: m.Relation, Far: far}] = struct{}{}
+	}
+	r.edges += len(m.Add) + len(m.Remove)
+	f.release(group)
+}
+
+// problem notes what could not be taken over. The object and, if it is a group,
+// its edges stay as they were (Rule SRC-10).
+func (r *Round) problem(p directory.Problem) {
+	f := r.source.facts
+	n := f.lookupID(p.Object)
+	if n == 0 && p.DN != "" {
+		n = f.target(f.lookup(directory.ByDN(p.DN)))
+	}
+	if n != 0 {
+		if o := f.refs[n].object; o != nil {
+			o.seen = f.round
+		}
+		if l := f.refs[n].links; l != nil {
+			l.kept = f.round
+		}
+	}
+	if r.problemCount++; len(r.problems) < maxProblems {
+		r.problems = append(r.problems, p)
+	}
+}
+
+// complete takes away what the round, now that it is known whole, says is gone.
+func (r *Round) complete(now time.Time) {
+	s, f := r.source, r.source.facts
+	before := r.problemCount
+	if r.mode == directory.Full {
+		for e := range f.edges {
+			if f.edges[e].group != 0 && !r.keeps(edgeNo(e)) {
+				r.unlink(edgeNo(e))
+			}
+		}
+	} else {
+		r.unlinkNamed()
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.removed)) {
+		r.removeNamed(id)
+	}
+	if r.mode == directory.Full {
+		for n := range f.refs {
+			if o := f.refs[n].object; o != nil && o.seen != f.round {
+				s.batch.delete(f.id(refNo(n)))
+				f.remove(refNo(n))
+			}
+		}
+	}
+	contradicted := r.problemCount > before
+	r.settle()
+	switch {
+	case contradicted && r.mode == directory.Delta:
+		s.cursor = nil
+	case r.cursor != nil:
+		s.cursor = r.cursor
+	}
+	s.completed, s.round = now, nil
+	r.done = true
+}
+
+// settle ends the time in which a name that two objects claim means whom it
+// meant before.
+func (r *Round) settle() {
+	f := r.source.facts
+	before := make(map[refNo]refNo, len(f.shared))
+	for n := range f.shared {
+		before[n] = f.target(n)
+	}
+	f.midway = false
+	for n, was := range before {
+		f.retarget(n, was)
+		r.problem(directory.Problem{Text: fmt.Sprintf(
+			"%d objects have the name %q; a membership that names it counts for none of them until one is renamed", len(f.shared[n])+1, f.refs[n].name)})
+	}
+}
+
+// keeps tells whether an edge outlives the round.
+func (r *Round) keeps(e edgeNo) bool {
+	f := r.source.facts
+	x := &f.edges[e]
+	l := f.refs[x.group].links
+	if l.whole[x.relation] == f.round {
+		return x.seen == f.round && x.whole
+	}
+	if len(r.removedEdges) > 0 {
+		if named := f.edge(e); r.isRemoved(named) {
+			if x.seen == f.round {
+				r.contradiction(named.Group, fmt.Sprintf("the source said of one round that %s is %s of the group and that it is not", named.Far, named.Relation))
+			}
+			return false
+		}
+	}
+	return r.mode == directory.Delta || x.seen == f.round || l.kept == f.round
+}
+
+func (r *Round) isRemoved(e directory.Edge) bool {
+	_, ok := r.removedEdges[e]
+	return ok
+}
+
+func (r *Round) contradiction(id directory.ObjectID, what string) {
+	r.problem(directory.Problem{Object: id, Text: what + "; taken as not, and read in full next time"})
+}
+
+func (r *Round) unlink(e edgeNo) {
+	f := r.source.facts
+	r.source.batch.edge(f.edge(e), false)
+	f.unlink(e)
+}
+
+// unlinkNamed ends what a delta round named, at a cost that goes by what it named.
+func (r *Round) unlinkNamed() {
+	f := r.source.facts
+	for w := range r.whole {
+		if g := f.lookupID(w.Group); g != 0 && f.refs[g].links != nil {
+			for _, e := range slices.Clone(f.refs[g].links.out[w.Relation]) {
+				if !r.keeps(e) {
+					r.unlink(e)
+				}
+			}
+		}
+	}
+	for named := range r.removedEdges {
+		k := edgeKey{f.lookupID(named.Group), f.lookup(named.Far), named.Relation}
+		if e, ok := f.edgeNumbers[k]; ok && !r.keeps(e) {
+			r.unlink(e)
+		}
+	}
+}
+
+// removeNamed ends an object that the source named as gone, with all its edges
+// and those that name it by id (Rule SRC-6). Those that name it by DN stay as
+// facts, and grant nothing: nobody has the DN any more (Rule LDAP-22).
+func (r *Round) removeNamed(id directory.ObjectID) {
+	f := r.source.facts
+	n := f.lookupID(id)
+	if n == 0 {
+		return
+	}
+	if o := f.refs[n].object; o != nil {
+		if o.seen == f.round {
+			r.contradiction(id, "the source said of one round that the object is there and that it is gone")
+		}
+		r.source.batch.delete(id)
+		f.remove(n)
+	}
+	for _, e := range slices.Clone(f.refs[n].in) {
+		r.unlink(e)
+	}
+	if l := f.refs[n].links; l != nil {
+		for _, out := range l.out {
+			for _, e := range slices.Clone(out) {
+				r.unlink(e)
+			}
+		}
+	}
+}
+
+// note is what must be stored to take the round up after a crash.
+func (r *Round) note() note {
+	n := note{Full: r.mode == directory.Full, Fresh: r.fresh, Last: r.source.cursor}
+	n.Removed = slices.Sorted(maps.Keys(r.removed))
+	n.RemovedEdges = slices.SortedFunc(maps.Keys(r.removedEdges), compareEdges)
+	for w := range r.whole {
+		n.Whole = append(n.Whole, w)
+	}
+	slices.SortFunc(n.Whole, func(a, b relationOf) int {
+		return compareEdges(directory.Edge{Group: a.Group, Relation: a.Relation}, directory.Edge{Group: b.Group, Relation: b.Relation})
+	})
+	// What a whole list left out is gone, unless a later whole list names it.
+	f := r.source.facts
+	for _, w := range n.Whole {
+		if g := f.lookupID(w.Group); g != 0 && f.refs[g].links != nil {
+			for _, e := range f.refs[g].links.out[w.Relation] {
+				if x := f.edges[e]; x.seen != f.round || !x.whole {
+					n.RemovedEdges = append(n.RemovedEdges, f.edge(e))
+				}
+			}
+		}
+	}
+	return n
+}
