@@ -168,3 +168,5 @@ func (e Explanation) String() string { return "" }
 
 // String tells the fact in a sentence.
 func (f Fact) String() string { return "" }
+
+var errNotYet = error(nil)

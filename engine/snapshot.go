@@ -1,29 +1,351 @@
 package engine
 
 import (
-	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"math"
+	"slices"
+	"time"
 
 	"github.com/ambit-iam/ambit/access"
 )
 
 // Snapshot is one environment at one revision, compiled for questions. It is
 // immutable and safe for concurrent use.
+//
+// Inside, users, teams, units, tables and roles are small integers that are given
+// out on first mention and never again to something else. What is mentioned but
+// does not exist has a number and gives nothing.
 type Snapshot struct {
 	revision access.Revision
 	env      access.Environment
+
+	users     dict[*user]
+	teamIndex dict[*named]
+	teams     rows[*team]
+
+	// Units, tables and roles are few: their lists are copied when one changes.
+	unitIndex  map[access.BusinessUnitID]uint32
+	units      []unit
+	spans      []span // by unit
+	tableIndex map[access.TableID]uint32
+	tables     []table
+	roleIndex  map[access.RoleID]uint32
+	roles      []*role // nil: does not exist
+
+	assignments dict[*assignment]
+	records     dict[*record] // spaces are tables
+	shares      dict[*shares] // spaces are tables
+
+	userCount   int    // users that exist
+	userNumbers uint32 // numbers given out
 }
 
-var errNotYet = errors.New("engine: being built")
+// noTeam and noUnit are numbers that nothing has.
+const (
+	noTeam = math.MaxUint32
+	noUnit = math.MaxUint32
+)
+
+// user is a user's row: what Check reads, laid out so that another's row is one
+// cache line and one's own three. The rest is aside.
+type user struct {
+	number   uint32
+	unit     uint32
+	exists   bool
+	enabled  bool
+	licensed bool
+	admitted bool
+	length   uint8 // of the id; the id is aside when it is longer than short
+	short    [47]byte
+
+	holding
+	teams []uint32 // sorted, without the default team
+	few   [6]uint32
+	aside *userAside
+}
+
+type userAside struct {
+	edit    *edit            // owner of the row too
+	origins []*access.Origin // of the memberships, as teams
+	data    access.User
+}
+
+func (u *user) is(_ uint32, id string) bool {
+	if int(u.length) <= len(u.short) {
+		return string(u.short[:u.length]) == id
+	}
+	return string(u.aside.data.ID) == id
+}
+
+func newUser(id access.UserID, number uint32, e *edit) *user {
+	u := &user{number: number, unit: noUnit, length: uint8(min(len(id), math.MaxUint8)), aside: &userAside{edit: e}}
+	copy(u.short[:], id)
+	u.aside.data.ID = id
+	u.teams = u.few[:0]
+	return u
+}
+
+// clone copies the row for the edit. The lists come along: a list that is short
+// lies in the row itself.
+func (u *user) clone(e *edit) *user {
+	c, aside := *u, *u.aside
+	c.holding.own()
+	c.teams = append(c.few[:0], u.teams...)
+	aside.edit, aside.origins = e, slices.Clone(aside.origins)
+	c.aside = &aside
+	return &c
+}
+
+type team struct {
+	number uint32
+	unit   uint32
+	exists bool
+	owns   bool // can own records and hold roles (Rule TEAM-5)
+	holding
+	aside *teamAside
+}
+
+type teamAside struct {
+	edit    *edit // owner of the row too
+	members int
+	origin  *access.Origin // the last membership's, which is often the next one's too
+	data    access.Team
+}
+
+func (t *team) clone(e *edit) *team {
+	c, aside := *t, *t.aside
+	c.holding.own()
+	aside.edit = e
+	c.aside = &aside
+	return &c
+}
+
+// holding is what roles a principal has been assigned. Assignments without a
+// window or bound stand apart, so that they cost nothing more.
+type holding struct {
+	standing    []grant
+	first       [1]grant // where standing lies while it is as short as most are
+	windowed    []windowed
+	assignments []*assignment // as standing
+}
+
+// own gives the holding lists of its own, so that they can be changed.
+func (h *holding) own() {
+	h.standing = append(h.first[:0], h.standing...)
+	h.windowed, h.assignments = slices.Clone(h.windowed), slices.Clone(h.assignments)
+}
+
+// grant is a role at a unit.
+type grant struct{ role, unit uint32 }
+
+type windowed struct {
+	grant
+	start, end int64 // microseconds; [start, end)
+	bound      *bound
+	assignment *assignment
+}
+
+type assignment struct{ data access.Assignment }
+
+func (a *assignment) is(_ uint32, id string) bool { return string(a.data.ID) == id }
+
+// named is a number's name.
+type named struct {
+	id     string
+	number uint32
+}
+
+func (n *named) is(_ uint32, id string) bool { return n.id == id }
+
+type record struct {
+	table uint32
+	data  access.Record
+}
+
+func (r *record) is(table uint32, id string) bool { return r.table == table && string(r.data.ID) == id }
+
+// unit is a node of the tree. A unit that does not exist has no span.
+type unit struct {
+	exists bool
+	barred bool // disabled, or below a disabled one (Rule BU-3)
+	parent uint32
+	team   uint32 // the default team
+	data   access.BusinessUnit
+}
+
+// span is a unit's place in the tree's pre-order, from 1: first is its own
+// number, last that of the last unit below it.
+type span struct{ first, last uint32 }
+
+func (s span) holds(o span) bool { return s.first <= o.first && o.first <= s.last }
+
+type table struct {
+	exists bool
+	data   access.Table
+}
+
+// role is a role with its depths by privilege number (table*Actions + action).
+type role struct {
+	depths []access.Depth
+	data   access.Role
+}
+
+// bound is the largest effect of an elevation (Rule JIT-62), sorted by privilege.
+type bound struct {
+	all   bool
+	lines []boundLine
+	misc  []string
+}
+
+type boundLine struct {
+	privilege uint32
+	depth     access.Depth
+}
+
+// shares are those of one record.
+type shares struct {
+	edit   *edit
+	table  uint32
+	record access.RecordID
+	list   []share
+	timed  bool // some has a window
+}
+
+type share struct {
+	kind       access.PrincipalKind
+	number     uint32 // of the user or team
+	rights     access.Rights
+	start, end int64
+	data       *access.Share
+}
+
+func (sh *shares) is(table uint32, record string) bool {
+	return sh.table == table && string(sh.record) == record
+}
 
 // New compiles the state, which may change afterwards.
-func New(st *access.State, rev access.Revision) (*Snapshot, error) { return nil, errNotYet }
+func New(st *access.State, rev access.Revision) (*Snapshot, error) {
+	e, seed := new(edit), maphash.MakeSeed()
+	b := builder{edit: e, ownUnits: true, ownTables: true, ownRoles: true, treeChanged: true, s: &Snapshot{
+		revision:    rev,
+		env:         st.Environment,
+		users:       newDict[*user](seed, len(st.Users), e),
+		teamIndex:   newDict[*named](seed, len(st.Teams)+len(st.BusinessUnits), e),
+		unitIndex:   make(map[access.BusinessUnitID]uint32, len(st.BusinessUnits)),
+		tableIndex:  make(map[access.TableID]uint32, len(st.Tables)),
+		roleIndex:   make(map[access.RoleID]uint32, len(st.Roles)),
+		assignments: newDict[*assignment](seed, len(st.Assignments), e),
+		records:     newDict[*record](seed, len(st.Records), e),
+		shares:      newDict[*shares](seed, len(st.Shares), e),
+	}}
+	for _, o := range st.BusinessUnits {
+		b.putUnit(o)
+	}
+	for _, o := range st.Tables {
+		b.putTable(o)
+	}
+	for _, o := range st.Roles {
+		b.putRole(o)
+	}
+	for _, o := range st.Users {
+		b.putUser(o)
+	}
+	for _, o := range st.Teams {
+		b.putTeam(o)
+	}
+	for _, o := range st.Memberships {
+		b.putMembership(&o)
+	}
+	for _, o := range st.Assignments {
+		b.putAssignment(o)
+	}
+	for _, o := range st.Records {
+		b.putRecord(o)
+	}
+	for _, o := range st.Shares {
+		b.putShare(o)
+	}
+	return b.finish()
+}
 
 // Apply returns the snapshot with the changes made, in order; s stays as it is.
 // Both share what the changes do not touch. The changes must be whole, as
-// access.State.Expand returns them. Cost goes by the number of changes, except
-// that a business unit or table relabels all of its kind.
+// access.State.Expand returns them. Cost goes by the changes, not by the
+// organisation, except that business units, tables and roles, being few, are
+// relabelled or copied as a list when one of their kind changes.
 func (s *Snapshot) Apply(changes []access.Change, rev access.Revision) (*Snapshot, error) {
-	return nil, errNotYet
+	next := *s
+	next.revision = rev
+	b := builder{s: &next, edit: new(edit)}
+	for _, c := range changes {
+		if env := c.Object.ObjectEnvironment(); env != s.env.ID {
+			return nil, fmt.Errorf("apply to environment %q: %v is of environment %q", s.env.ID, c, env)
+		}
+		switch o := c.Object.(type) {
+		case access.Environment:
+			if c.Delete {
+				return nil, fmt.Errorf("apply to environment %q: the environment itself is deleted", s.env.ID)
+			}
+			next.env = o
+		case access.BusinessUnit:
+			if c.Delete {
+				b.dropUnit(o.ID)
+			} else {
+				b.putUnit(o)
+			}
+		case access.Table:
+			if c.Delete {
+				b.dropTable(o.ID)
+			} else {
+				b.putTable(o)
+			}
+		case access.Role:
+			if c.Delete {
+				b.dropRole(o.ID)
+			} else {
+				b.putRole(o)
+			}
+		case access.User:
+			if c.Delete {
+				b.dropUser(o.ID)
+			} else {
+				b.putUser(o)
+			}
+		case access.Team:
+			if c.Delete {
+				b.dropTeam(o.ID)
+			} else {
+				b.putTeam(o)
+			}
+		case access.Membership:
+			if c.Delete {
+				b.dropMembership(o.Team, o.User)
+			} else {
+				b.putMembership(&o)
+			}
+		case access.Assignment:
+			if c.Delete {
+				b.dropAssignment(o.ID)
+			} else {
+				b.putAssignment(o)
+			}
+		case access.Record:
+			if c.Delete {
+				b.dropRecord(o)
+			} else {
+				b.putRecord(o)
+			}
+		case access.Share:
+			if c.Delete {
+				b.dropShare(o)
+			} else {
+				b.putShare(o)
+			}
+		}
+	}
+	return b.finish()
 }
 
 // Revision is the revision that the snapshot shows.
@@ -31,3 +353,444 @@ func (s *Snapshot) Revision() access.Revision { return s.revision }
 
 // Environment is the environment's settings at that revision.
 func (s *Snapshot) Environment() access.Environment { return s.env }
+
+// builder changes a snapshot that nobody else has seen yet. It copies what is
+// shared with another snapshot before it changes it.
+type builder struct {
+	s                             *Snapshot
+	edit                          *edit
+	ownUnits, ownTables, ownRoles bool
+	treeChanged                   bool
+	err                           error // the first
+}
+
+func (b *builder) fail(format string, args ...any) {
+	if b.err == nil {
+		b.err = fmt.Errorf("environment %q: "+format, append([]any{b.s.env.ID}, args...)...)
+	}
+}
+
+func (b *builder) finish() (*Snapshot, error) {
+	if b.err == nil && b.treeChanged {
+		b.label()
+	}
+	if b.err != nil {
+		return nil, b.err
+	}
+	return b.s, nil
+}
+
+func (b *builder) unit(id access.BusinessUnitID) uint32 {
+	if n, ok := b.s.unitIndex[id]; ok {
+		return n
+	}
+	b.copyUnits()
+	n := uint32(len(b.s.units))
+	b.s.unitIndex[id] = n
+	b.s.units = append(b.s.units, unit{parent: noUnit, team: noTeam, data: access.BusinessUnit{ID: id}})
+	b.treeChanged = true // for its span
+	return n
+}
+
+func (b *builder) copyUnits() {
+	if !b.ownUnits {
+		b.s.unitIndex, b.s.units = maps.Clone(b.s.unitIndex), slices.Clone(b.s.units)
+		b.ownUnits = true
+	}
+}
+
+func (b *builder) putUnit(o access.BusinessUnit) {
+	n := b.unit(o.ID)
+	b.copyUnits()
+	b.treeChanged = true
+	u := &b.s.units[n]
+	u.exists, u.data = true, o
+	if u.team == noTeam {
+		u.team = b.team(o.ID.DefaultTeam())
+	}
+	t := b.editTeam(u.team)
+	t.exists, t.owns, t.unit = true, true, n
+	t.aside.data = access.Team{
+		Environment: o.Environment, ID: o.ID.DefaultTeam(), Name: o.Name, Type: access.OwnerTeam,
+		BusinessUnit: o.ID, ManagedBy: access.BySystem,
+	}
+}
+
+func (b *builder) dropUnit(id access.BusinessUnitID) {
+	n := b.unit(id)
+	b.copyUnits()
+	b.treeChanged = true
+	b.s.units[n].exists = false
+	if t := b.s.units[n].team; t != noTeam {
+		b.editTeam(t).exists = false
+	}
+}
+
+// label numbers the tree in pre-order and spreads disabling downwards.
+func (b *builder) label() {
+	s := b.s
+	b.copyUnits()
+	s.spans = make([]span, len(s.units))
+	children := make([][]uint32, len(s.units))
+	root, live := uint32(noUnit), 0
+	for i := range s.units {
+		u := &s.units[i]
+		if u.parent = noUnit; !u.exists {
+			continue
+		}
+		live++
+		if u.data.Parent == "" {
+			if root != noUnit {
+				b.fail("business units %q and %q both have no parent (Rule BU-1)", s.units[root].data.ID, u.data.ID)
+				return
+			}
+			root = uint32(i)
+			continue
+		}
+		p, ok := s.unitIndex[u.data.Parent]
+		if !ok || !s.units[p].exists {
+			b.fail("business unit %q: parent %q does not exist (Rule BU-1)", u.data.ID, u.data.Parent)
+			return
+		}
+		u.parent = p
+		children[p] = append(children[p], uint32(i))
+	}
+	next := uint32(0)
+	var visit func(n uint32, barred bool)
+	visit = func(n uint32, barred bool) {
+		next++
+		s.spans[n].first = next
+		s.units[n].barred = barred || s.units[n].data.Disabled
+		for _, c := range children[n] {
+			visit(c, s.units[n].barred)
+		}
+		s.spans[n].last = next
+	}
+	if root != noUnit {
+		visit(root, false)
+	}
+	if int(next) != live {
+		b.fail("business units form a cycle, or have no root (Rule BU-1)")
+	}
+}
+
+func (b *builder) table(id access.TableID) uint32 {
+	if n, ok := b.s.tableIndex[id]; ok {
+		return n
+	}
+	b.copyTables()
+	n := uint32(len(b.s.tables))
+	b.s.tableIndex[id] = n
+	b.s.tables = append(b.s.tables, table{data: access.Table{ID: id}})
+	return n
+}
+
+func (b *builder) copyTables() {
+	if !b.ownTables {
+		b.s.tableIndex, b.s.tables = maps.Clone(b.s.tableIndex), slices.Clone(b.s.tables)
+		b.ownTables = true
+	}
+}
+
+func (b *builder) putTable(o access.Table) {
+	n := b.table(o.ID)
+	b.copyTables()
+	b.s.tables[n] = table{exists: true, data: o}
+}
+
+func (b *builder) dropTable(id access.TableID) {
+	n := b.table(id)
+	b.copyTables()
+	b.s.tables[n].exists = false
+}
+
+// privilege numbers an action on a table.
+func privilege(table uint32, a access.Action) uint32 {
+	return table*uint32(access.Actions) + uint32(a)
+}
+
+func (b *builder) role(id access.RoleID) uint32 {
+	if n, ok := b.s.roleIndex[id]; ok {
+		return n
+	}
+	b.copyRoles()
+	n := uint32(len(b.s.roles))
+	b.s.roleIndex[id] = n
+	b.s.roles = append(b.s.roles, nil)
+	return n
+}
+
+func (b *builder) copyRoles() {
+	if !b.ownRoles {
+		b.s.roleIndex, b.s.roles = maps.Clone(b.s.roleIndex), slices.Clone(b.s.roles)
+		b.ownRoles = true
+	}
+}
+
+func (b *builder) putRole(o access.Role) {
+	n := b.role(o.ID)
+	b.copyRoles()
+	o.Privileges, o.Miscellaneous = slices.Clone(o.Privileges), slices.Sorted(slices.Values(o.Miscellaneous))
+	r := &role{data: o}
+	for _, p := range o.Privileges {
+		if p.Action >= access.Actions || p.Depth > access.Global {
+			b.fail("role %q: privilege %v on table %q at depth %v (Rule ROLE-14)", o.ID, p.Action, p.Table, p.Depth)
+			return
+		}
+		i := int(privilege(b.table(p.Table), p.Action))
+		if i >= len(r.depths) {
+			r.depths = append(r.depths, make([]access.Depth, i+1-len(r.depths))...)
+		}
+		r.depths[i] = p.Depth
+	}
+	b.s.roles[n] = r
+}
+
+func (b *builder) dropRole(id access.RoleID) {
+	n := b.role(id)
+	b.copyRoles()
+	b.s.roles[n] = nil
+}
+
+// user returns the user's row, ready to be changed; it makes one for a user who
+// is mentioned first.
+func (b *builder) user(id access.UserID) *user {
+	u, ok := b.s.users.get(0, string(id))
+	switch {
+	case !ok:
+		u = newUser(id, b.s.userNumbers, b.edit)
+		b.s.userNumbers++
+	case u.aside.edit == b.edit:
+		return u
+	default:
+		u = u.clone(b.edit)
+	}
+	b.s.users.set(0, string(id), u, b.edit)
+	return u
+}
+
+// settle counts the user in or out where existing users are counted.
+func (b *builder) settle(u *user, by int) {
+	if u.exists {
+		b.s.userCount += by
+		if t := b.s.units[u.unit].team; t != noTeam {
+			b.editTeam(t).aside.members += by
+		}
+	}
+}
+
+func (b *builder) putUser(o access.User) {
+	unit := b.unit(o.BusinessUnit)
+	if b.s.units[unit].team == noTeam { // so that its members are counted should it come to exist
+		b.copyUnits()
+		b.s.units[unit].team = b.team(o.BusinessUnit.DefaultTeam())
+	}
+	u := b.user(o.ID)
+	b.settle(u, -1)
+	u.exists, u.unit, u.aside.data = true, unit, o
+	u.enabled, u.licensed, u.admitted = o.Enabled, o.Licensed, o.Admitted
+	b.settle(u, 1)
+}
+
+func (b *builder) dropUser(id access.UserID) {
+	u := b.user(id)
+	b.settle(u, -1)
+	u.exists = false
+}
+
+func (b *builder) team(id access.TeamID) uint32 {
+	if n, ok := b.s.teamIndex.get(0, string(id)); ok {
+		return n.number
+	}
+	n := b.s.teams.count
+	b.s.teamIndex.set(0, string(id), &named{string(id), n}, b.edit)
+	b.s.teams.set(n, &team{number: n, unit: noUnit, aside: &teamAside{edit: b.edit, data: access.Team{ID: id}}}, b.edit)
+	return n
+}
+
+// editTeam returns the team's row, ready to be changed.
+func (b *builder) editTeam(n uint32) *team {
+	t := b.s.teams.get(n)
+	if t.aside.edit != b.edit {
+		t = t.clone(b.edit)
+		b.s.teams.set(n, t, b.edit)
+	}
+	return t
+}
+
+func (b *builder) putTeam(o access.Team) {
+	if _, derived := o.ID.DefaultOf(); derived {
+		b.fail("team %q: a default team is derived from its unit, not stored (Rule BU-6)", o.ID)
+		return
+	}
+	t := b.editTeam(b.team(o.ID))
+	if o.Group != nil {
+		g := *o.Group
+		o.Group = &g
+	}
+	t.exists, t.owns, t.unit, t.aside.data = true, o.CanOwn(), b.unit(o.BusinessUnit), o
+}
+
+func (b *builder) dropTeam(id access.TeamID) { b.editTeam(b.team(id)).exists = false }
+
+func (b *builder) putMembership(o *access.Membership) {
+	if _, derived := o.Team.DefaultOf(); derived {
+		b.fail("membership of user %q in team %q: the members of a default team are derived, not stored (Rule BU-6)", o.User, o.Team)
+		return
+	}
+	n := b.team(o.Team)
+	var origin *access.Origin
+	if o.Origin != (access.Origin{}) {
+		if origin = b.s.teams.get(n).aside.origin; origin == nil || *origin != o.Origin {
+			c := o.Origin
+			origin = &c
+			b.editTeam(n).aside.origin = origin
+		}
+	}
+	u := b.user(o.User)
+	i, found := slices.BinarySearch(u.teams, n)
+	if found {
+		u.aside.origins[i] = origin
+		return
+	}
+	u.teams, u.aside.origins = slices.Insert(u.teams, i, n), slices.Insert(u.aside.origins, i, origin)
+	b.editTeam(n).aside.members++
+}
+
+func (b *builder) dropMembership(team access.TeamID, id access.UserID) {
+	n, u := b.team(team), b.user(id)
+	if i, found := slices.BinarySearch(u.teams, n); found {
+		u.teams, u.aside.origins = slices.Delete(u.teams, i, i+1), slices.Delete(u.aside.origins, i, i+1)
+		b.editTeam(n).aside.members--
+	}
+}
+
+// holding returns the principal's holding, ready to be changed.
+func (b *builder) holding(p access.Principal) *holding {
+	if id, ok := p.User(); ok {
+		return &b.user(id).holding
+	}
+	return &b.editTeam(b.team(access.TeamID(p.ID))).holding
+}
+
+func (b *builder) putAssignment(o access.Assignment) {
+	if o.Principal.Kind > access.TeamPrincipal {
+		b.fail("assignment %q: a role is assigned to a user or a team, not to %v", o.ID, o.Principal)
+		return
+	}
+	b.dropAssignment(o.ID)
+	a, g := &assignment{o}, grant{role: b.role(o.Role), unit: b.unit(o.BusinessUnit)}
+	h := b.holding(o.Principal)
+	if o.Window.Open() && o.Bound == nil {
+		if h.standing == nil {
+			h.standing = h.first[:0]
+		}
+		h.standing, h.assignments = append(h.standing, g), append(h.assignments, a)
+	} else {
+		w := windowed{grant: g, bound: b.bound(o.Bound), assignment: a}
+		w.start, w.end = micros(o.Window)
+		h.windowed = append(h.windowed, w)
+	}
+	b.s.assignments.set(0, string(o.ID), a, b.edit)
+}
+
+func (b *builder) dropAssignment(id access.AssignmentID) {
+	old, ok := b.s.assignments.get(0, string(id))
+	if !ok {
+		return
+	}
+	h := b.holding(old.data.Principal)
+	if i := slices.Index(h.assignments, old); i >= 0 {
+		h.standing, h.assignments = slices.Delete(h.standing, i, i+1), slices.Delete(h.assignments, i, i+1)
+	}
+	h.windowed = slices.DeleteFunc(h.windowed, func(w windowed) bool { return w.assignment == old })
+	b.s.assignments.remove(0, string(id), b.edit)
+}
+
+func (b *builder) bound(o *access.Bound) *bound {
+	if o == nil {
+		return nil
+	}
+	c := &bound{all: o.All, misc: slices.Sorted(slices.Values(o.Miscellaneous))}
+	for _, p := range o.Privileges {
+		c.lines = append(c.lines, boundLine{privilege(b.table(p.Table), p.Action), p.Depth})
+	}
+	slices.SortFunc(c.lines, func(x, y boundLine) int { return int(x.privilege) - int(y.privilege) })
+	return c
+}
+
+func (b *builder) putRecord(o access.Record) {
+	t := b.table(o.Table)
+	b.s.records.set(t, string(o.ID), &record{t, o}, b.edit)
+}
+
+func (b *builder) dropRecord(o access.Record) {
+	b.s.records.remove(b.table(o.Table), string(o.ID), b.edit)
+}
+
+// sharesOf returns the record's shares, ready to be changed.
+func (b *builder) sharesOf(table uint32, record access.RecordID) *shares {
+	sh, ok := b.s.shares.get(table, string(record))
+	switch {
+	case !ok:
+		sh = &shares{edit: b.edit, table: table, record: record}
+	case sh.edit == b.edit:
+		return sh
+	default:
+		sh = &shares{edit: b.edit, table: table, record: record, list: slices.Clone(sh.list), timed: sh.timed}
+	}
+	b.s.shares.set(table, string(record), sh, b.edit)
+	return sh
+}
+
+func (b *builder) putShare(o access.Share) {
+	sh := share{kind: o.Principal.Kind, rights: (o.Rights | o.Inherited) &^ access.RightsOf(access.Create), data: &o}
+	switch sh.kind {
+	case access.UserPrincipal:
+		id := access.UserID(o.Principal.ID)
+		if u, ok := b.s.users.get(0, string(id)); ok {
+			sh.number = u.number
+		} else {
+			sh.number = b.user(id).number
+		}
+	case access.TeamPrincipal:
+		sh.number = b.team(access.TeamID(o.Principal.ID))
+	}
+	sh.start, sh.end = micros(o.Window)
+	list := b.sharesOf(b.table(o.Table), o.Record)
+	list.timed = list.timed || !o.Window.Open()
+	if i := list.find(o.Principal); i >= 0 {
+		list.list[i] = sh
+	} else {
+		list.list = append(list.list, sh)
+	}
+}
+
+func (b *builder) dropShare(o access.Share) {
+	table := b.table(o.Table)
+	list := b.sharesOf(table, o.Record)
+	if i := list.find(o.Principal); i >= 0 {
+		list.list = slices.Delete(list.list, i, i+1)
+	}
+	if len(list.list) == 0 {
+		b.s.shares.remove(table, string(o.Record), b.edit)
+	}
+}
+
+func (sh *shares) find(p access.Principal) int {
+	return slices.IndexFunc(sh.list, func(x share) bool { return x.data.Principal == p })
+}
+
+// micros gives a window's ends as microseconds, open ones as the farthest.
+func micros(w access.Window) (start, end int64) {
+	start, end = math.MinInt64, math.MaxInt64
+	if !w.Start.IsZero() {
+		start = w.Start.UnixMicro()
+	}
+	if !w.End.IsZero() {
+		end = w.End.UnixMicro()
+	}
+	return start, end
+}
+
+func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
