@@ -1,0 +1,97 @@
+// Package model reads model files, in which people declare what no directory
+// brings: environments with their settings, business units, tables, security
+// roles, teams and role assignments. It also holds what ships with Ambit: the
+// out-of-box roles and tables of an environment (OutOfBox) and the environment of
+// Ambit's own administration (Ambit).
+//
+// It makes desired objects out of text. It does not know what there is, compares
+// nothing and changes nothing: package dirsync does. What a file declares is
+// managed by file, what ships is managed by the system.
+//
+// # A model file
+//
+// testdata/ok_reference.yaml shows every key. Each environment is declared in one
+// file, whole; what is taken out of the file is taken out of the environment with
+// the next synchronization.
+//
+//	environments:
+//	  sales-prod:                     # the id, everywhere
+//	    name: Sales (production)      # the id, if absent
+//	    settings:
+//	      record_ownership_across_business_units: true      # default false (Rule BU-9)
+//	      always_move_record_to_owner_business_unit: true   # default true (Rule OWN-11)
+//	      do_not_remove_roles_on_change_business_unit: true # default false (Rule OWN-13)
+//	      share_reassigned_with_previous_owner: false       # default false (Rule OWN-10)
+//	    business_units:               # one root, and below it what there is
+//	      Contoso:
+//	        units:
+//	          Sales: {units: {Sales EMEA: {id: emea, disabled: true}}}
+//	    tables:
+//	      account: {name: Account, ownership: user_or_team}
+//	    roles:
+//	      Salesperson:
+//	        business_unit: Contoso    # where it is defined; the root, if absent
+//	        inheritance: direct_user  # or team_only (Rules ROLE-7, ROLE-8)
+//	        privileges:
+//	          account: {all: user, read: organization, delete: none}
+//	        miscellaneous: [ExportToExcel]
+//	    teams:
+//	      Deal desk:
+//	        type: owner               # or access; group teams are mapped
+//	        business_unit: Sales      # the root, if absent
+//	        members: [ann@example.com]
+//	        roles: [Salesperson]      # in the team's unit
+//	    assignments:                  # one role to one user or team
+//	      - {role: Salesperson, user: bob@example.com, until: 2027-01-31T17:00:00Z}
+//	      - {role: Salesperson, team: Deal desk, business_unit: Sales EMEA}
+//
+// Ownership is user_or_team (the default), organization, business_unit or none.
+// Actions are create, read, write, delete, append, append_to, assign, share, and
+// all for those that are not named beside it. Depths are none, user,
+// business_unit, parent_child and organization. An assignment without a business
+// unit is in the principal's; from and until bound it in time.
+//
+// Units, roles and teams are named by name, or by id. An id is made of the name
+// (letters and digits in lower case, the rest a hyphen) unless the file gives
+// one: with an id of its own a thing can be renamed and stays the same thing.
+// Names of units, roles and teams are unique in their environment, but for case.
+//
+// Users come from directories, so a login is looked up when there are users to
+// look it up among (Model.Resolve). One that nobody has is a finding with its
+// place in the file, and the rest of the file holds all the same.
+//
+// The environment "ambit" takes roles, teams and assignments only; the rest of it
+// ships. In every other environment the roles and tables of OutOfBox are there
+// beside the file's and can be named in it.
+//
+// # Who may do what with Ambit
+//
+// Each right is a privilege on a table of the environment "ambit", decided by the
+// engine like any other. Ambit Administrator has all of them.
+//
+//	Table         read                       create, write, delete           Roles that have it, but Ambit Administrator
+//	environment   see environments           make, set, delete               read: Elevation Administrator, Operator, Auditor
+//	businessunit  see business units         make, move, disable, delete     read: the same
+//	table         see tables                 make, change, delete            read: the same
+//	role          see security roles         make, change, delete            read: the same
+//	systemuser    see users                  make, disable, delete by hand   read: the same
+//	team          see teams and members      make, change members, delete    read: the same
+//	assignment    see role assignments       give and take roles             read: the same
+//	record        see registered records     register, assign, delete        read: Auditor
+//	share         see shares                 grant, revoke                   read: Auditor
+//	source        state of directories       write: read one anew            read: Operator, Auditor; write: Operator
+//	mapping       see rules and model files  (they are files)                read: Operator, Auditor
+//	plan          see plans                  create: plan; write: apply      all three: Operator; read: Auditor
+//	jit_policy    see elevation policies     make, change, delete            all: Elevation Administrator; read: Auditor
+//	jit_request   see everybody's requests   write: cancel and revoke        both: Elevation Administrator; read: Auditor
+//	audit         read and verify the log    (nobody writes it)              read: Auditor
+//	decision      check and explain anybody  (nothing to write)              read: Auditor, Decision Reader
+//	metrics       read metrics               (nothing to write)              read: Operator, Auditor
+//
+// Asking for elevation, deciding where one is an approver, and asking what one
+// may do oneself need none of these.
+//
+// Whoever may write role, team or assignment could give others, and themselves,
+// more: only what one has oneself can be given (Rule ACC-5), which whoever makes
+// such a change judges, not this package.
+package model
