@@ -19,8 +19,8 @@ import (
 const evidenceSchema = "urn:ambit:jit:evidence:1"
 
 // Evidence is what an approver is shown before deciding. Its document is the
-// canonical JSON of all fields but Digest, and Digest is the SHA-256 over that
-// (Rule JIT-60). Nothing in it moves with the time of reading or with a commit
+// canonical JSON of all fields but EligibleVia and Digest, and Digest is the
+// SHA-256 over that (Rule JIT-60). Nothing in it moves with the time of reading or with a commit
 // that leaves the effect alone, so two readers get the same digest.
 type Evidence struct {
 	Schema        string                `json:"schema"`
@@ -40,18 +40,19 @@ type Evidence struct {
 	Bound access.Bound `json:"bound"`
 	// Gained is what the beneficiary can reach with the grant and not without, at
 	// its start, weightiest first (Rule JIT-58).
-	Gained      []engine.Access `json:"gained"`
-	Escalating  bool            `json:"escalating"`
-	Privileged  bool            `json:"privileged"`
-	EligibleVia []Subject       `json:"eligible_via"`
-	Warnings    []string        `json:"warnings,omitempty"`
+	Gained     []engine.Access `json:"gained"`
+	Escalating bool            `json:"escalating"`
+	Privileged bool            `json:"privileged"`
+	Warnings   []string        `json:"warnings,omitempty"`
 
-	Digest string `json:"digest,omitempty"`
+	// EligibleVia is why the beneficiary may ask, shown beside (Rule JIT-59).
+	EligibleVia []Subject `json:"eligible_via,omitempty"`
+	Digest      string    `json:"digest,omitempty"`
 }
 
 // Document is the canonical JSON (RFC 8785) that the digest is of.
 func (e Evidence) Document() ([]byte, error) {
-	e.Digest = ""
+	e.Digest, e.EligibleVia = "", nil
 	b, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("write evidence of %s: %w", e.Request, err)

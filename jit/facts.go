@@ -1,7 +1,9 @@
 package jit
 
 import (
+	"cmp"
 	"iter"
+	"slices"
 
 	"github.com/ambit-iam/ambit/access"
 )
@@ -10,13 +12,15 @@ import (
 // judgement serves a decision and a changeset that is not yet committed.
 type facts struct {
 	state *access.State
-	// over holds what the changes put, by the typed key of its kind; nil is deleted.
-	over map[any]access.Object
+	// over holds what the changes put, by the typed key of its kind, and others the
+	// same for policies and requests; nil is deleted.
+	over   map[any]access.Object
+	others map[access.OtherKey]access.Object
 }
 
 // with lays the changes of this environment over the state.
 func with(s *access.State, changes []access.Change) facts {
-	f := facts{state: s, over: make(map[any]access.Object, len(changes))}
+	f := facts{state: s, over: make(map[any]access.Object, len(changes)), others: map[access.OtherKey]access.Object{}}
 	for _, c := range changes {
 		if c.Object.ObjectEnvironment() != s.Environment.ID {
 			continue
@@ -25,7 +29,12 @@ func with(s *access.State, changes []access.Change) facts {
 		if c.Delete {
 			o = nil
 		}
-		f.over[keyOf(c.Object)] = o
+		switch k := keyOf(c.Object).(type) {
+		case access.OtherKey:
+			f.others[k] = o
+		default:
+			f.over[k] = o
+		}
 	}
 	return f
 }
@@ -100,15 +109,59 @@ func (f facts) unit(id access.BusinessUnitID) (access.BusinessUnit, bool) {
 }
 
 func (f facts) policy(id string) (Policy, bool) {
-	o, _ := find(f, f.state.Others, access.OtherKey{Kind: access.KindPolicy, Key: id})
-	p, ok := o.(Policy)
+	p, ok := f.other(access.KindPolicy, id).(Policy)
 	return p, ok
 }
 
 func (f facts) request(id string) (Request, bool) {
-	o, _ := find(f, f.state.Others, access.OtherKey{Kind: access.KindRequest, Key: id})
-	r, ok := o.(Request)
+	r, ok := f.other(access.KindRequest, id).(Request)
 	return r, ok
+}
+
+func (f facts) other(kind access.Kind, id string) access.Object {
+	k := access.OtherKey{Kind: kind, Key: id}
+	if o, changed := f.others[k]; changed {
+		return o
+	}
+	return f.state.Others[k]
+}
+
+// others yields the objects of a kind that package access does not define.
+func others[T access.Object](f facts, kind access.Kind) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for k, o := range f.state.Others {
+			if k.Kind != kind {
+				continue
+			}
+			if changed, ok := f.others[k]; ok {
+				o = changed
+			}
+			if v, ok := o.(T); ok && !yield(v) {
+				return
+			}
+		}
+		for k, o := range f.others {
+			if k.Kind != kind || f.state.Others[k] != nil {
+				continue
+			}
+			if v, ok := o.(T); ok && !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// requests lists those of the requests that are not closed that keep tells to,
+// by id, which is by time.
+func (f facts) requests(keep func(Request) bool) []Request {
+	var out []Request
+	for r := range others[Request](f, access.KindRequest) {
+		if !r.Closed() && keep(r) {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b Request) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 // up yields the unit and the units above it. Units form a tree, but a loop must

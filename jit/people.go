@@ -1,7 +1,6 @@
 package jit
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 	"time"
@@ -19,9 +18,8 @@ type judge struct {
 
 // cache keeps what a judgement has looked up by reading everything once.
 type cache struct {
-	open    []Request
 	rules   []Policy
-	sought  bool // open and rules are filled
+	sought  bool // rules is filled
 	holders map[access.RoleID][]access.Assignment
 	members map[access.TeamID][]access.UserID
 }
@@ -32,34 +30,15 @@ func newJudge(f facts, v View, at time.Time) judge {
 
 func (v View) judge(at time.Time) judge { return newJudge(facts{state: v.State}, v, at) }
 
-// requests lists the requests that are not closed, by id.
-func (j judge) requests() []Request {
-	j.others()
-	return j.open
-}
-
 // policies lists all policies, in no order.
 func (j judge) policies() []Policy {
-	j.others()
-	return j.rules
-}
-
-func (j judge) others() {
-	if j.sought {
-		return
-	}
-	for o := range all(j.facts, j.state.Others) {
-		switch o := o.(type) {
-		case Policy:
-			j.rules = append(j.rules, o)
-		case Request:
-			if !o.Closed() {
-				j.open = append(j.open, o)
-			}
+	if !j.sought {
+		for p := range others[Policy](j.facts, access.KindPolicy) {
+			j.rules = append(j.rules, p)
 		}
+		j.sought = true
 	}
-	slices.SortFunc(j.open, func(a, b Request) int { return cmp.Compare(a.ID, b.ID) })
-	j.sought = true
+	return j.rules
 }
 
 // holding lists the assignments of an approver role that hold now and come from

@@ -87,8 +87,8 @@ func (p Policy) Check(s *access.State) []PolicyFault {
 	} else if knownRole && !f.within(p.Scope.BusinessUnit, role.BusinessUnit) && (!p.Scope.Subtree || !f.within(role.BusinessUnit, p.Scope.BusinessUnit)) {
 		fault("scope.business_unit", fmt.Sprintf("role %q exists in business unit %q and below, not here (Rule ROLE-2)", p.Role, role.BusinessUnit), "")
 	}
-	for o := range all(f, s.Others) {
-		if o, ok := o.(Policy); ok && o.ID != p.ID && o.Role == p.Role && o.Scope == p.Scope {
+	for o := range others[Policy](f, access.KindPolicy) {
+		if o.ID != p.ID && o.Role == p.Role && o.Scope == p.Scope {
 			out = append(out, PolicyFault{Path: "scope", Overlaps: o.ID,
 				Problem: fmt.Sprintf("policy %q has the same role and scope (Rule JIT-8)", o.ID), Hint: "change that one, or give this one another scope"})
 		}
@@ -303,8 +303,8 @@ func (s *step) deletePolicy() error {
 		return err
 	}
 	var open []string
-	for _, r := range s.requests() {
-		if st := r.Status(s.at); r.Policy == p.ID && (st == StatusScheduled || st == StatusActive) {
+	for _, r := range s.requests(func(r Request) bool { return r.Policy == p.ID }) {
+		if st := r.Status(s.at); st == StatusScheduled || st == StatusActive {
 			open = append(open, r.ID)
 		}
 	}
@@ -359,10 +359,8 @@ func PlanPolicies(s *access.State, want []Policy) ([]access.Change, error) {
 	next := &access.State{}
 	*next = *s
 	next.Others = map[access.OtherKey]access.Object{}
-	for o := range all(with(s, changes), s.Others) {
-		if p, ok := o.(Policy); ok {
-			next.Others[access.OtherKey{Kind: access.KindPolicy, Key: p.ID}] = p
-		}
+	for p := range others[Policy](with(s, changes), access.KindPolicy) {
+		next.Others[access.OtherKey{Kind: access.KindPolicy, Key: p.ID}] = p
 	}
 	for _, c := range changes {
 		if p := c.Object.(Policy); !c.Delete {

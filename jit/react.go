@@ -1,6 +1,7 @@
 package jit
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -25,10 +26,13 @@ func React(before *access.State, changes []access.Change, at time.Time) ([]acces
 	// deciding and takes nothing from anybody (Rule JIT-5).
 	v := View{State: before, DirectoryAge: func(string) (time.Duration, bool) { return 0, true }}
 	x := &reaction{judge: newJudge(with(before, changes), v, at), t: t}
-	for _, r := range x.requests() {
-		if _, own := x.over[access.OtherKey{Kind: access.KindRequest, Key: r.ID}]; own {
-			continue // Step has judged it on this very changeset
+	concerned := x.requests(func(r Request) bool {
+		if _, own := x.others[access.OtherKey{Kind: access.KindRequest, Key: r.ID}]; own {
+			return false // Step has judged it on this very changeset
 		}
+		return x.cause(r) != nil || r.State == Pending && t.quorums != nil
+	})
+	for _, r := range concerned {
 		switch r.Status(x.at) {
 		case StatusPending:
 			x.pending(clone(r))
@@ -51,11 +55,11 @@ func anyOpen(s *access.State) bool {
 // touched is what a changeset changes that can bear on a request.
 type touched struct {
 	all     *access.Change // units or settings changed: everybody is judged
-	users   map[access.UserID]access.Change
-	roles   map[access.RoleID]access.Change
+	users   map[access.UserID]*access.Change
+	roles   map[access.RoleID]*access.Change
 	policy  *access.Change
-	grants  map[string]access.Change // assignments of elevations that go, by request
-	quorums *access.Change           // somebody may have lost the authority to decide
+	grants  map[string]*access.Change // assignments of elevations that go, by request
+	quorums *access.Change            // somebody may have lost the authority to decide
 }
 
 func (t touched) nothing() bool {
@@ -63,7 +67,7 @@ func (t touched) nothing() bool {
 }
 
 func touch(s *access.State, changes []access.Change) touched {
-	t := touched{users: map[access.UserID]access.Change{}, roles: map[access.RoleID]access.Change{}, grants: map[string]access.Change{}}
+	t := touched{users: map[access.UserID]*access.Change{}, roles: map[access.RoleID]*access.Change{}, grants: map[string]*access.Change{}}
 	for i, c := range changes {
 		if c.Object.ObjectEnvironment() != s.Environment.ID {
 			continue
@@ -86,7 +90,7 @@ func touch(s *access.State, changes []access.Change) touched {
 		case access.Role:
 			was, ok := s.Roles[o.ID]
 			if ok && (c.Delete || was.BusinessUnit != o.BusinessUnit || !sameEffect(was, o)) {
-				t.roles[o.ID] = c
+				t.roles[o.ID] = &changes[i]
 			}
 		case access.User:
 			was, ok := s.Users[o.ID]
@@ -95,7 +99,7 @@ func touch(s *access.State, changes []access.Change) touched {
 			}
 			if c.Delete || was.Enabled != o.Enabled || was.Licensed != o.Licensed || was.Admitted != o.Admitted ||
 				was.BusinessUnit != o.BusinessUnit || was.Person != o.Person {
-				t.users[o.ID] = c
+				t.users[o.ID] = &changes[i]
 				t.quorums = &changes[i]
 			}
 			if was.Manager != o.Manager {
@@ -103,7 +107,7 @@ func touch(s *access.State, changes []access.Change) touched {
 			}
 		case access.Membership:
 			if c.Delete {
-				t.users[o.User] = c
+				t.users[o.User] = &changes[i]
 				t.quorums = &changes[i]
 			}
 		case access.Assignment:
@@ -111,7 +115,7 @@ func touch(s *access.State, changes []access.Change) touched {
 			switch {
 			case !ok:
 			case c.Delete && was.Request != "":
-				t.grants[was.Request] = c
+				t.grants[was.Request] = &changes[i]
 			case was.Request == "":
 				t.quorums = &changes[i]
 			}
@@ -136,21 +140,7 @@ type reaction struct {
 
 // cause returns the change that bears on the request; nil if none does.
 func (x *reaction) cause(r Request) *access.Change {
-	for _, id := range []access.UserID{r.Beneficiary, r.Requester} {
-		if c, ok := x.t.users[id]; ok {
-			return &c
-		}
-	}
-	if c, ok := x.t.roles[r.Role]; ok {
-		return &c
-	}
-	if c, ok := x.t.grants[r.ID]; ok {
-		return &c
-	}
-	if x.t.all != nil {
-		return x.t.all
-	}
-	return x.t.policy
+	return cmp.Or(x.t.users[r.Beneficiary], x.t.users[r.Requester], x.t.roles[r.Role], x.t.grants[r.ID], x.t.all, x.t.policy)
 }
 
 func (x *reaction) put(id string, from Status, r Request, cause *access.Change, changes ...access.Change) {

@@ -906,7 +906,7 @@ func TestRule_JIT_70_the_sweeper_writes_true_instants_and_once(t *testing.T) {
 	require.Equal(t, noon.Add(3*time.Hour), w.get(ids[0]).ClosedAt)
 	require.Equal(t, noon.Add(6*time.Hour), w.get(ids[1]).Grant.Ended.At)
 	require.Contains(t, string(w.events[len(w.events)-1].Detail), `"noted_at":"2026-03-06T16:00:00Z"`)
-	require.Empty(t, w.view().judge(w.now).requests())
+	require.Empty(t, w.view().judge(w.now).requests(func(Request) bool { return true }))
 }
 
 func TestRule_JIT_79_state_comes_before_duty_and_duty_before_the_digest(t *testing.T) {

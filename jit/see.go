@@ -44,10 +44,7 @@ func Queue(v View, c Caller, at time.Time) []Request {
 		return nil
 	}
 	var out []Request
-	for _, r := range j.requests() {
-		if r.Status(j.at) != StatusPending || j.conflict(u, r) != nil {
-			continue
-		}
+	for _, r := range j.requests(func(r Request) bool { return r.Status(j.at) == StatusPending && j.conflict(u, r) == nil }) {
 		p, ok := j.answers(r.Role, r.BusinessUnit)
 		if !ok {
 			continue
@@ -96,6 +93,11 @@ func Eligible(v View, c Caller, at time.Time) []Offer {
 	if !ok {
 		return nil
 	}
+	me := j.person(u.ID)
+	mine := j.requests(func(r Request) bool {
+		s := r.Status(j.at)
+		return (s == StatusPending || s == StatusScheduled || s == StatusActive) && j.person(r.Beneficiary) == me
+	})
 	var out []Offer
 	for _, p := range j.policies() {
 		if p.Disabled {
@@ -129,11 +131,8 @@ func Eligible(v View, c Caller, at time.Time) []Offer {
 		if f := cmp.Or(j.barred(as), j.ineligible(p, as)); f != nil {
 			o.Problem = f.Slug
 		}
-		for _, r := range j.requests() {
-			if s := r.Status(j.at); s != StatusPending && s != StatusScheduled && s != StatusActive {
-				continue
-			}
-			if r.Role == p.Role && r.Policy == p.ID && j.person(r.Beneficiary) == j.person(u.ID) {
+		for _, r := range mine {
+			if r.Policy == p.ID {
 				o.Open = r.ID
 				break
 			}

@@ -103,6 +103,7 @@ func Rows() []Row {
 		{"JIT-35", pending, Approve, a, "as RQ4; too few persons are left for what is still to be decided", []Status{StatusVoid}, "decision", []string{"jit.request.decision", "jit.request.void"}},
 		{"RQ7", pending, Deny, a, "as RQ4 without digest; deny quorum reached", []Status{StatusDenied}, "decision", []string{"jit.request.decision", "jit.request.denied"}},
 		{"RQ8", pending, Deny, a, "as RQ7; deny quorum not reached", pending, "decision", []string{"jit.request.decision"}},
+		{"JIT-35, denied", pending, Deny, a, "as RQ8; too few persons are left for what is still to be decided", []Status{StatusVoid}, "decision", []string{"jit.request.decision", "jit.request.void"}},
 		{"RQ9", pending, Withdraw, a, "the decision is theirs", pending, "decision withdrawn", []string{"jit.request.decision_withdrawn"}},
 		{"RQ10", pending, Cancel, []Who{RequesterPart, AdministratorPart}, "an administrator gives a reason", []Status{StatusCancelled}, "–", []string{"jit.request.cancelled"}},
 		{"JIT-30", pending, Deny, r, "a denial of one's own request is a cancel", []Status{StatusCancelled}, "–", []string{"jit.request.cancelled"}},

@@ -293,11 +293,11 @@ func (j judge) window(p Policy, r Request) access.Window {
 // target whose window would overlap (Rule JIT-40). At the grant only grants
 // count, or two requests could keep each other from ever being approved.
 func (j judge) overlap(p Policy, r Request, again bool) *Refusal {
-	w := j.window(p, r)
-	for _, o := range j.requests() {
-		if o.ID == r.ID || o.Role != r.Role || o.BusinessUnit != r.BusinessUnit || j.person(o.Beneficiary) != j.person(r.Beneficiary) {
-			continue
-		}
+	w, who := j.window(p, r), j.person(r.Beneficiary)
+	rivals := j.requests(func(o Request) bool {
+		return o.ID != r.ID && o.Role == r.Role && o.BusinessUnit == r.BusinessUnit && j.person(o.Beneficiary) == who
+	})
+	for _, o := range rivals {
 		what, taken := "request", access.Window{}
 		switch o.Status(j.at) {
 		case StatusPending:
@@ -326,12 +326,8 @@ func (j judge) overlap(p Policy, r Request, again bool) *Refusal {
 
 // crowded refuses the requester's 21st pending request (Rule JIT-41).
 func (j judge) crowded(r Request) *Refusal {
-	n := 0
-	for _, o := range j.requests() {
-		if o.Status(j.at) == StatusPending && j.person(o.Requester) == j.person(r.Requester) {
-			n++
-		}
-	}
+	who := j.person(r.Requester)
+	n := len(j.requests(func(o Request) bool { return o.Status(j.at) == StatusPending && j.person(o.Requester) == who }))
 	if n < maxPending {
 		return nil
 	}
@@ -465,8 +461,8 @@ func onePerson(p Policy, ev Evidence) *Refusal {
 }
 
 // refresh brings the request to the policy that answers now and to the evidence
-// as it is now, and sets aside the approvals that no longer stand (Rules JIT-36,
-// JIT-4). What it changes is committed only with what the event makes.
+// as it is now, so that approvals of another effect stand no more (Rule JIT-4).
+// What it changes is committed only with what the event makes.
 func (s *step) refresh() (p Policy, ev Evidence, changed bool, err error) {
 	p, ok := s.answers(s.r.Role, s.r.BusinessUnit)
 	if !ok {
@@ -577,6 +573,9 @@ func (s *step) decide() error {
 		}
 		if denials >= p.DenyQuorum {
 			return s.close("RQ7", Denied, "denied", told)
+		}
+		if ok, _, _ := s.reachable(p, s.r); !ok {
+			return s.close("JIT-35, denied", Void, "unreachable", told)
 		}
 		return s.take("RQ8", StatusPending, told)
 	}

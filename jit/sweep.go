@@ -1,7 +1,6 @@
 package jit
 
 import (
-	"slices"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -46,13 +45,13 @@ func Sweep(v View, at time.Time, limit int) (out Outcome, more bool) {
 
 // due lists the requests that time has changed since they were last written.
 func (j judge) due() []Request {
-	return slices.DeleteFunc(j.requests(), func(r Request) bool {
+	return j.requests(func(r Request) bool {
 		switch r.Status(j.at) {
 		case StatusLapsed, StatusExpired:
-			return false
+			return true
 		case StatusActive:
-			return r.Grant.StartNoted
+			return !r.Grant.StartNoted
 		}
-		return true
+		return false
 	})
 }

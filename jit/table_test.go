@@ -188,6 +188,10 @@ func TestRule_JIT_2_every_row_can_be_taken_and_writes_its_audit_events(t *testin
 			w.policy(func(p *Policy) { p.DenyQuorum = 2 })
 			return w.done(w.denial("bob", w.submit("ann", ask()).ID))
 		},
+		"JIT-35, denied": func(w *world) Request {
+			w.policy(func(p *Policy) { p.DenyQuorum, p.Stages[0].Quorum = 2, 2 })
+			return w.done(w.denial("bob", w.submit("ann", ask()).ID))
+		},
 		"RQ9": func(w *world) Request {
 			two(w)
 			r := w.approve("bob", w.submit("ann", ask()).ID)
