@@ -87,6 +87,13 @@ func (s *State) RoleByName(name string) (Role, bool) {
 	return r, ok
 }
 
+// TeamByName finds a team by name within its unit, whatever its case. Default
+// teams are not found: their names are those of their units.
+func (s *State) TeamByName(unit BusinessUnitID, name string) (Team, bool) {
+	t, ok := s.Teams[TeamID(s.index.names[nameKey{kind: KindTeam, within: string(unit), name: Fold(name)}])]
+	return t, ok
+}
+
 // nameKey is what must be unique, besides the key: a name within a kind and,
 // for teams, a unit; or, for group teams, the directory group and what is taken
 // of it (Rule TEAM-2).
