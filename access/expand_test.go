@@ -172,6 +172,7 @@ func complete(t *testing.T, cases []expect) {
 			require.Equal(t, out, again, "an expansion is its own expansion")
 			s.Apply(out...)
 			require.Empty(t, naiveFaults(s))
+			require.Equal(t, clone(s), s, "the index is not what the objects say")
 		})
 	}
 }
@@ -322,6 +323,8 @@ func TestRule_OWN_13_AUserWhoChangesUnitLosesRolesAndTakesRecordsAlong(t *testin
 			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"}},
 		{name: "modernized, records stay", given: []access.Change{modernized(func(e *access.Environment) { e.KeepRecordUnit = true })}, changes: move,
 			want: []string{"put user e/ann", "delete assignment e/a-ann"}},
+		{name: "classic units cannot keep records", given: []access.Change{modernized(func(e *access.Environment) { e.Modernized, e.KeepRecordUnit = false, true })}, changes: move,
+			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"}},
 		{name: "modernized, roles stay", given: []access.Change{modernized(func(e *access.Environment) { e.KeepRoles = true })}, changes: move,
 			want: []string{"put user e/ann", "put record e/account/1"}},
 		{name: "classic units cannot keep roles", given: []access.Change{modernized(func(e *access.Environment) { e.Modernized, e.KeepRoles = false, true })}, changes: move,
@@ -377,6 +380,7 @@ func TestRule_ROLE_10_SomebodyStaysSystemAdministrator(t *testing.T) {
 		{name: "by deleting the team that holds it", given: byTeam, changes: []access.Change{access.Remove(team("admins", "", access.OwnerTeam))}, want: want},
 		{name: "by disabling the unit", given: byTeam, changes: []access.Change{access.Put(with(unit("sales", "root"), func(b *access.BusinessUnit) { b.Disabled = true }))}, want: want},
 		{name: "by disabling the last in the unit whose default team holds it", given: byDefault, changes: []access.Change{access.Put(with(user("bob", "emea"), func(u *access.User) { u.Enabled = false }))}, want: want},
+		{name: "by moving the last in the unit whose default team holds it", given: byDefault, changes: []access.Change{access.Put(user("bob", "ops"))}, want: want},
 		{name: "the role becomes less", changes: []access.Change{access.Put(role("admin", "root"))}, want: "cannot be edited"},
 		{name: "the role moves down", changes: []access.Change{access.Put(with(role("admin", "ops"), func(r *access.Role) { r.All = true }))}, want: "cannot be edited"},
 		{name: "the role lists privileges", changes: []access.Change{access.Put(with(role("admin", "root", line("account", access.Read, access.Global)), func(r *access.Role) { r.All = true }))}, want: "cannot list some"},
