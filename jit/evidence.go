@@ -112,6 +112,9 @@ func (j judge) evidence(p Policy, r Request) (Evidence, error) {
 		}
 	}
 	window := j.window(p, r)
+	if window.Empty() { // too late under the policy: what was asked for is shown
+		window = access.Window{Start: r.Start, End: r.Start.Add(time.Duration(r.Duration))}
+	}
 	diff, err := j.effect(r, role, window, window.Start)
 	if err != nil {
 		return Evidence{}, err

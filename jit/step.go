@@ -54,11 +54,11 @@ func (s *step) run() error {
 		return s.putPolicy()
 	case DeletePolicy:
 		return s.deletePolicy()
+	case Show, Approve, Deny, Withdraw, Cancel, Relinquish, Revoke:
+	default:
+		return fmt.Errorf("no such event %q", s.e.Kind)
 	}
-	r, ok := s.request(s.e.Request)
-	if !ok && s.v.Closed != nil {
-		r, ok = s.v.Closed(s.e.Request)
-	}
+	r, ok := s.known(s.e.Request)
 	if !ok || !s.judge.canSee(s.e.By, r) {
 		return refuse(NotFound, "JIT-28", "there is no request %s that you may see", s.e.Request)
 	}
@@ -75,10 +75,17 @@ func (s *step) run() error {
 		return s.withdraw()
 	case Cancel:
 		return s.cancel()
-	case Relinquish, Revoke:
-		return s.end()
 	}
-	return fmt.Errorf("no such event %q", s.e.Kind)
+	return s.end()
+}
+
+// known finds a request, open or closed.
+func (s *step) known(id string) (Request, bool) {
+	r, ok := s.request(id)
+	if !ok && s.v.Closed != nil {
+		r, ok = s.v.Closed(id)
+	}
+	return r, ok
 }
 
 // clone copies what a step may change, so that the state's own value stays.
@@ -202,7 +209,7 @@ func (s *step) submit() error {
 	if s.e.ID == "" || s.e.ID != strings.TrimSpace(s.e.ID) {
 		return errors.New("a submission needs an id for the request")
 	}
-	if _, ok := s.request(s.e.ID); ok {
+	if _, ok := s.known(s.e.ID); ok {
 		return refuse(Duplicate, "JIT-47", "there is a request %s already", s.e.ID).with("request", s.e.ID)
 	}
 	r, p, ok := s.draft(s.e.By, s.e.ID, s.e.Ask)
