@@ -1,0 +1,200 @@
+// Package ldap reads OpenLDAP and servers like it: users and groups, in full,
+// streamed page by page.
+//
+// A read is complete when the server itself says so with a result and an empty
+// paging cookie, never because a stream ended (Rules SRC-1, LDAP-6, LDAP-14).
+// Nothing is ever sent to another host: referrals make a read incomplete.
+//
+// It does not follow changes (content synchronisation) and does not speak Active
+// Directory's dialect; both come later. It keeps no state between reads.
+package ldap
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"github.com/ambit-iam/ambit/secret"
+)
+
+// Config is one LDAP source.
+type Config struct {
+	// URL is ldaps://host[:port], ldap://host[:port] with start_tls, or
+	// ldapi://%2Fpath%2Fof%2Fsocket.
+	URL string `yaml:"url,required"`
+	// StartTLS turns a plain connection into an encrypted one before anything is
+	// said on it (Rule LDAP-1).
+	StartTLS bool `yaml:"start_tls"`
+	// CAFile holds the certificates that the server's is verified with, in PEM;
+	// empty means the system's.
+	CAFile string `yaml:"ca_file"`
+	// ServerName is the name that the server's certificate must have, if it is not
+	// the URL's host.
+	ServerName string `yaml:"server_name"`
+	// BindDN and Password are for a simple bind.
+	BindDN   string     `yaml:"bind_dn"`
+	Password secret.Ref `yaml:"password"`
+	// External binds by SASL EXTERNAL: as the process's user over ldapi, else by
+	// ClientCertificate and ClientKey, files in PEM.
+	External          bool   `yaml:"external"`
+	ClientCertificate string `yaml:"client_certificate"`
+	ClientKey         string `yaml:"client_key"`
+	// InsecurePlaintextLoopback allows ldap:// without TLS to this very host.
+	InsecurePlaintextLoopback bool `yaml:"insecure_plaintext_loopback"`
+
+	Users  Users  `yaml:"users,required"`
+	Groups Groups `yaml:"groups,required"`
+
+	// PageSize is how many entries are asked for at once; 1000 where it is absent.
+	PageSize uint32 `yaml:"page_size"`
+	// IdleSeconds is how long the server may say nothing; 60 where it is absent.
+	IdleSeconds int `yaml:"idle_seconds"`
+}
+
+// Users says where people are and which attributes tell what. An absent
+// attribute name takes the one of inetOrgPerson.
+type Users struct {
+	Base        string `yaml:"base,required"`
+	Filter      string `yaml:"filter"`       // (objectClass=inetOrgPerson)
+	UserName    string `yaml:"user_name"`    // uid
+	DisplayName string `yaml:"display_name"` // cn
+	Mail        string `yaml:"mail"`         // mail
+	Manager     string `yaml:"manager"`      // manager, a DN
+	// Disabled names an attribute whose presence disables the account, such as
+	// pwdAccountLockedTime (Rule LDAP-13). Empty: accounts have no such mark.
+	Disabled string `yaml:"disabled"`
+	// Guest names an attribute and a value, "name=value", that mark a guest.
+	Guest string `yaml:"guest"`
+}
+
+// Groups says where groups are and of which classes they are.
+type Groups struct {
+	Base   string `yaml:"base,required"`
+	Filter string `yaml:"filter"` // any of the classes
+	// Classes are object classes out of groupOfNames, groupOfUniqueNames and
+	// posixGroup; groupOfNames where it is absent (Rule LDAP-12).
+	Classes []string `yaml:"classes"`
+	Name    string   `yaml:"name"`  // cn
+	Owner   string   `yaml:"owner"` // owner
+}
+
+// memberAttributes are the attributes that list members, by object class.
+var memberAttributes = map[string]string{"groupOfNames": "member", "groupOfUniqueNames": "uniqueMember", "posixGroup": "memberUid"}
+
+const (
+	defaultPageSize = 1000
+	maxPageSize     = 100_000
+	defaultIdle     = 60 * time.Second
+)
+
+// Validate reports every fault that can be seen without connecting.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil:
+		fault("url: %w", err)
+	case u.Scheme != "ldaps" && u.Scheme != "ldap" && u.Scheme != "ldapi":
+		fault("url: want ldaps://host, ldap://host or ldapi://path, not %q", c.URL)
+	case u.User != nil:
+		fault("url: a URL carries no password; use bind_dn and password")
+	case u.Scheme == "ldap" && !c.StartTLS && !c.InsecurePlaintextLoopback:
+		fault("url: ldap:// would send the password in the clear (Rule LDAP-1); use ldaps:// or start_tls: true")
+	case u.Scheme == "ldap" && !c.StartTLS && !loopback(u.Hostname()):
+		fault("insecure_plaintext_loopback: %s is not this host", u.Hostname())
+	case u.Scheme != "ldap" && c.StartTLS:
+		fault("start_tls: goes with ldap:// only")
+	case u.Scheme != "ldapi" && u.Hostname() == "":
+		fault("url: the host is missing")
+	}
+	switch {
+	case c.External && (c.BindDN != "" || c.Password != ""):
+		fault("external: goes without bind_dn and password")
+	case !c.External && (c.BindDN == "" || c.Password == ""):
+		// An empty password would be an unauthenticated bind (Rule LDAP-2).
+		fault("bind_dn, password: want both, or external: true")
+	}
+	if err := c.Password.Validate(); err != nil {
+		fault("password: %w", err)
+	}
+	if (c.ClientCertificate == "") != (c.ClientKey == "") {
+		fault("client_certificate, client_key: want both or none")
+	}
+	if c.External && u != nil && u.Scheme != "ldapi" && c.ClientCertificate == "" {
+		fault("external: needs ldapi:// or a client_certificate")
+	}
+	dn := func(field, base string) {
+		if _, err := ldap.ParseDN(base); base == "" || err != nil {
+			fault("%s: %q is not a DN", field, base)
+		}
+	}
+	dn("users.base", c.Users.Base)
+	dn("groups.base", c.Groups.Base)
+	filter := func(field, text string) {
+		if _, err := ldap.CompileFilter(text); err != nil {
+			fault("%s: %q is not an LDAP filter: %w", field, text, err)
+		}
+	}
+	filter("users.filter", c.withDefaults().Users.Filter)
+	for _, class := range c.Groups.Classes {
+		if memberAttributes[class] == "" {
+			fault("groups.classes: %q is not one of groupOfNames, groupOfUniqueNames and posixGroup", class)
+		}
+	}
+	filter("groups.filter", c.withDefaults().Groups.Filter)
+	if c.Users.Guest != "" && !strings.Contains(c.Users.Guest, "=") {
+		fault("users.guest: want an attribute and a value, such as employeeType=guest")
+	}
+	if c.PageSize > maxPageSize {
+		fault("page_size: at most %d", maxPageSize)
+	}
+	if c.IdleSeconds < 0 {
+		fault("idle_seconds: want a positive number")
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) withDefaults() Config {
+	or := func(s *string, fallback string) {
+		if *s == "" {
+			*s = fallback
+		}
+	}
+	or(&c.Users.Filter, "(objectClass=inetOrgPerson)")
+	or(&c.Users.UserName, "uid")
+	or(&c.Users.DisplayName, "cn")
+	or(&c.Users.Mail, "mail")
+	or(&c.Users.Manager, "manager")
+	or(&c.Groups.Name, "cn")
+	or(&c.Groups.Owner, "owner")
+	if len(c.Groups.Classes) == 0 {
+		c.Groups.Classes = []string{"groupOfNames"}
+	}
+	var any strings.Builder
+	for _, class := range c.Groups.Classes {
+		any.WriteString("(objectClass=" + ldap.EscapeFilter(class) + ")")
+	}
+	or(&c.Groups.Filter, "(|"+any.String()+")")
+	if c.PageSize == 0 {
+		c.PageSize = defaultPageSize
+	}
+	return c
+}
+
+func (c Config) idle() time.Duration {
+	if c.IdleSeconds == 0 {
+		return defaultIdle
+	}
+	return time.Duration(c.IdleSeconds) * time.Second
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
