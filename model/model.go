@@ -84,25 +84,6 @@ func (m *Model) Desired(env access.EnvironmentID) []access.Object {
 	return slices.Clone(e.objects)
 }
 
-// OutOfBox lists what ships with the declared environment; see the function
-// OutOfBox. For Ambit's own environment it is what Ambit gives.
-func (m *Model) OutOfBox(env access.EnvironmentID) []access.Object {
-	if env == access.AmbitEnvironment {
-		return Ambit()
-	}
-	e, ok := m.environments[env]
-	if !ok {
-		return nil
-	}
-	var tables []access.Table
-	for _, o := range e.objects {
-		if t, ok := o.(access.Table); ok {
-			tables = append(tables, t)
-		}
-	}
-	return OutOfBox(env, e.root, tables)
-}
-
 // Names lists the names of all declared environments and of Ambit's own.
 func (m *Model) Names() Names {
 	n := Names{Environments: map[access.EnvironmentID]EnvironmentNames{access.AmbitEnvironment: newEnvironment(access.AmbitEnvironment).names}}

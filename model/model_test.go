@@ -86,8 +86,18 @@ func TestAFileDeclaresTheseObjects(t *testing.T) {
 // expand lays everything that an environment is made of into an empty state.
 func expand(t require.TestingT, m *model.Model, env access.EnvironmentID) *access.State {
 	s := access.NewState(env)
-	objects := append(m.OutOfBox(env), m.Desired(env)...)
-	home := m.Names().Environments[env].Root
+	objects, home := m.Desired(env), m.Names().Environments[env].Root
+	if env == access.AmbitEnvironment {
+		objects = append(objects, model.Ambit()...)
+	} else {
+		var tables []access.Table
+		for _, o := range objects {
+			if table, ok := o.(access.Table); ok {
+				tables = append(tables, table)
+			}
+		}
+		objects = append(objects, model.OutOfBox(env, home, tables)...)
+	}
 	for _, o := range objects {
 		if b, ok := o.(access.BusinessUnit); ok && b.Name == "Operations" {
 			home = b.ID
