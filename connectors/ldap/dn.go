@@ -1,6 +1,8 @@
 package ldap
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,6 +19,8 @@ var oids = map[string]string{
 	"commonname": "cn", "surname": "sn", "countryname": "c", "localityname": "l", "organizationname": "o", "organizationalunitname": "ou",
 	"userid": "uid", "domaincomponent": "dc", "emailaddress": "mail",
 }
+
+var attributeType = regexp.MustCompile(`^([a-z][a-z0-9-]*|[0-9]+(\.[0-9]+)*)$`)
 
 // NormalDN brings a DN to the form in which DNs are compared (Rule LDAP-9): types
 // by their short lower-case name, values case-folded with inner spaces squeezed,
@@ -37,6 +41,9 @@ func NormalDN(dn string) (string, error) {
 			name := strings.TrimPrefix(strings.ToLower(strings.TrimSpace(a.Type)), "oid.")
 			if short := oids[name]; short != "" {
 				name = short
+			}
+			if !attributeType.MatchString(name) {
+				return "", fmt.Errorf("%q is not an attribute type", a.Type)
 			}
 			value := cases.Fold().String(norm.NFC.String(a.Value))
 			parts[j] = name + "=" + ldap.EscapeDN(strings.Join(strings.Fields(value), " "))
@@ -70,7 +77,7 @@ func plainDN(dn string) (normal string, ok bool) {
 			start, inType = i+1, true
 		case c >= 'A' && c <= 'Z':
 			lower = false
-		case inType && c == '.':
+		case inType && c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z'):
 			return "", false
 		}
 	}

@@ -45,6 +45,7 @@ type Round struct {
 func Collect(ctx context.Context, r directory.Reader, start directory.Start) (Round, error) {
 	round := Round{Objects: map[directory.ObjectID]directory.Object{}, Edges: map[directory.Edge]bool{}}
 	begun := 0
+	listed := map[[2]string]bool{} // groups and relations that have edges
 	err := r.Read(ctx, start, func(m directory.Mode) error {
 		begun++
 		round.Mode = m
@@ -67,9 +68,11 @@ func Collect(ctx context.Context, r directory.Reader, start directory.Start) (Ro
 			delete(round.Objects, id)
 		}
 		for _, m := range p.Members {
-			if m.Whole {
+			key := [2]string{string(m.Group), m.Relation.String()}
+			if m.Whole && listed[key] {
 				maps.DeleteFunc(round.Edges, func(e directory.Edge, _ bool) bool { return e.Group == m.Group && e.Relation == m.Relation })
 			}
+			listed[key] = true
 			for _, far := range m.Add {
 				round.Edges[directory.Edge{Group: m.Group, Relation: m.Relation, Far: far}] = true
 			}
