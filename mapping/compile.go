@@ -311,19 +311,20 @@ func (c *compiler) compileRules() {
 		c.checkSource(text.Match.Source, document.Child(document.Child(path, "match"), "source"))
 		r := rule{index: i, name: text.Name, source: text.Match.Source}
 		m := text.Match
+		matched := c.file.doc.Has(document.Child(path, "match")) // else Parse has said so
 		switch {
 		case text.Team == nil && text.User == nil:
 			c.fault(path, "the rule makes nothing", "add team: or user:")
 		case text.Team != nil && text.User != nil:
 			c.keyFault(document.Child(path, "user"), "a rule makes teams or places users, not both", "make it two rules")
 		case text.Team != nil:
-			if m.Users != nil || m.Group == nil && m.Where == nil {
+			if matched && (m.Users != nil || m.Group == nil && m.Where == nil) {
 				c.fault(document.Child(path, "match"), "a rule with team: matches groups", "give match.group (a name or DN, with * for anything) or match.where, and no match.users")
 			}
 			r.env = c.environment(text.Team.Environment, document.Child(path, "team"))
 			c.compileTeam(r, text, path)
 		default:
-			if m.Users == nil || m.Group != nil || m.Where != nil {
+			if matched && (m.Users == nil || m.Group != nil || m.Where != nil) {
 				c.fault(document.Child(path, "match"), "a rule with user: matches users", "give match.users (\"true\" for all), and no match.group or match.where")
 			}
 			r.env = c.environment(text.User.Environment, document.Child(path, "user"))
@@ -558,7 +559,7 @@ func (c *compiler) findDead() {
 		rules := c.rules.users[source]
 		for i, r := range rules {
 			for _, before := range rules[:i] {
-				if before.env == r.env && (before.whenText == r.whenText || before.alwaysTrue()) {
+				if r.whenText != "" && before.env == r.env && (before.whenText == r.whenText || before.alwaysTrue()) {
 					c.shadowed(r.rule, before.rule, "users")
 					break
 				}
@@ -568,7 +569,7 @@ func (c *compiler) findDead() {
 	for _, source := range slices.Sorted(maps.Keys(c.rules.teams)) {
 		rules := c.rules.teams[source]
 		for i, r := range rules {
-			if !r.env.usersFrom[source] && r.env.known() {
+			if !r.env.usersFrom[source] && r.env.known() && slices.Contains(c.names.Sources, source) {
 				c.fault(c.paths[r.index], fmt.Sprintf("the rule's teams would never have a member: no rule places users of source %q in environment %q", source, r.env.id), "add a rule with user:")
 			}
 			for _, before := range rules[:i] {

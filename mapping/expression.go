@@ -189,7 +189,7 @@ func compile(env *cel.Env, text string, want *types.Type, wildcards int) (*expre
 		var faults []expressionFault
 		for _, e := range issues.Errors() {
 			faults = append(faults, expressionFault{
-				max(e.Location.Line(), 1), max(e.Location.Column()+1, 1), firstLine(e.Message), hintFor(text, e.Message)})
+				max(e.Location.Line(), 1), max(e.Location.Column()+1, 1), plain(e.Message), hintFor(text, e.Message)})
 		}
 		return nil, faults
 	}
@@ -246,15 +246,17 @@ func compile(env *cel.Env, text string, want *types.Type, wildcards int) (*expre
 	}
 	program, err := env.Program(ast, cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
-		return nil, []expressionFault{{1, 1, firstLine(err.Error()), ""}}
+		return nil, []expressionFault{{1, 1, plain(err.Error()), ""}}
 	}
 	e.program = program
 	return e, nil
 }
 
-func firstLine(s string) string {
-	s, _, _ = strings.Cut(s, "\n")
-	return s
+// plain is the part of a CEL message that helps a person.
+func plain(message string) string {
+	message, _, _ = strings.Cut(message, "\n")
+	message, _, _ = strings.Cut(message, " expecting ")
+	return strings.ReplaceAll(message, "mismatched input '<EOF>'", "the expression ends too early")
 }
 
 // hintFor helps with what people write first.
