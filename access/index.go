@@ -1,8 +1,9 @@
 package access
 
 import (
+	"cmp"
 	"iter"
-	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/text/cases"
@@ -14,8 +15,8 @@ import (
 // rarely changes (units, tables, settings) is looked for by reading everything.
 type index struct {
 	names       map[nameKey]string // the key of the object that has the name
-	memberships sets[UserID, TeamID]
-	assignments sets[Principal, AssignmentID]
+	memberships lists[UserID, TeamID]
+	assignments lists[Principal, AssignmentID]
 	owned       sets[Principal, RecordKey]
 	received    sets[Principal, RecordKey] // shares, by who receives them
 	shared      sets[RecordKey, Principal] // shares, by record
@@ -24,8 +25,8 @@ type index struct {
 func newIndex() index {
 	return index{
 		names:       map[nameKey]string{},
-		memberships: sets[UserID, TeamID]{},
-		assignments: sets[Principal, AssignmentID]{},
+		memberships: lists[UserID, TeamID]{},
+		assignments: lists[Principal, AssignmentID]{},
 		owned:       sets[Principal, RecordKey]{},
 		received:    sets[Principal, RecordKey]{},
 		shared:      sets[RecordKey, Principal]{},
@@ -60,13 +61,30 @@ func (s sets[K, V]) set(k K, v V, del bool) {
 	}
 }
 
-// TeamsOf lists the teams of which the user is a member, in no order, without
-// the derived default team of the user's unit.
-func (s *State) TeamsOf(u UserID) iter.Seq[TeamID] { return maps.Keys(s.index.memberships[u]) }
+// lists maps each key to a sorted list that is never empty: cheaper than a set
+// where it is short, as the teams of one user are.
+type lists[K comparable, V cmp.Ordered] map[K][]V
 
-// AssignmentsOf lists the assignments to the principal itself, in no order.
+func (l lists[K, V]) set(k K, v V, del bool) {
+	list := l[k]
+	i, found := slices.BinarySearch(list, v)
+	switch {
+	case found && del && len(list) == 1:
+		delete(l, k)
+	case found && del:
+		l[k] = slices.Delete(list, i, i+1)
+	case !found && !del:
+		l[k] = slices.Insert(list, i, v)
+	}
+}
+
+// TeamsOf lists the teams of which the user is a member, without the derived
+// default team of the user's unit.
+func (s *State) TeamsOf(u UserID) iter.Seq[TeamID] { return slices.Values(s.index.memberships[u]) }
+
+// AssignmentsOf lists the assignments to the principal itself.
 func (s *State) AssignmentsOf(p Principal) iter.Seq[AssignmentID] {
-	return maps.Keys(s.index.assignments[p])
+	return slices.Values(s.index.assignments[p])
 }
 
 // UserByLogin finds a user by sign-in name, whatever its case.

@@ -101,7 +101,7 @@ func (s *State) Apply(changes ...Change) {
 			set(s.Memberships, MembershipKey{o.Team, o.User}, o, c.Delete)
 		case Assignment:
 			if was, ok := s.Assignments[o.ID]; ok && was.Principal != o.Principal {
-				s.index.assignments.remove(was.Principal, o.ID)
+				s.index.assignments.set(was.Principal, o.ID, true)
 			}
 			s.index.assignments.set(o.Principal, o.ID, c.Delete)
 			set(s.Assignments, o.ID, o, c.Delete)
