@@ -12,127 +12,273 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"github.com/ambit-iam/ambit/access"
-	"github.com/ambit-iam/ambit/audit"
-	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/store"
 )
+
+// Dialect is what the two databases do not share.
+type Dialect struct {
+	// TakeHead reads the head and makes other commits wait for this one's end.
+	TakeHead string
+	// HasFence counts the leaders with a fence and keeps them in place until the
+	// transaction's end.
+	HasFence string
+	// Snapshot makes a transaction see one revision only.
+	Snapshot sql.TxOptions
+	// Parameters is how many a statement may have.
+	Parameters int
+	// Placeholder names the n-th parameter, from 1, of a statement that has them in
+	// order.
+	Placeholder func(b []byte, n int) []byte
+	// Fault recognises an error by its code and returns what a caller may branch on
+	// with what to do, or nil.
+	Fault func(error) error
+	// Lead takes or keeps a lead; see DB.Lead.
+	Lead func(ctx context.Context, name string) (fence int64, ok bool, err error)
+}
 
 // DB is an open store. It is safe for concurrent use.
 type DB struct {
 	write, read *sqlx.DB
+	dialect     Dialect
+	nouns       []noun
+	now         func() time.Time
+	closers     []io.Closer
 }
 
-var errNotYet = errors.New("not built yet")
+// New makes a store of open databases with an up-to-date schema, one to write to
+// and one to read from. They may be the same. Close closes both, then the
+// closers in order.
+func New(write, read *sqlx.DB, d Dialect, now func() time.Time, closers ...io.Closer) *DB {
+	if now == nil {
+		now = time.Now
+	}
+	return &DB{write: write, read: read, dialect: d, nouns: nouns(), now: now, closers: closers}
+}
 
 // Close releases the database and whatever lock is held on it.
-func (db *DB) Close() error { return errNotYet }
+func (db *DB) Close() error {
+	errs := []error{db.read.Close()}
+	if db.write != db.read {
+		errs = append(errs, db.write.Close())
+	}
+	for _, c := range db.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // Ping tells whether the database answers.
-func (db *DB) Ping(ctx context.Context) error { return errNotYet }
+func (db *DB) Ping(ctx context.Context) error {
+	_, err := db.Newest(ctx)
+	return err
+}
 
-// Commit makes one revision, whole or not at all (Rule REL-2).
-func (db *DB) Commit(ctx context.Context, c store.Commit) (store.Committed, error) {
-	return store.Committed{}, errNotYet
+// fault says what could not be done and lets a caller branch on why.
+func (db *DB) fault(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if known := db.dialect.Fault(err); known != nil {
+		err = known
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// change runs f in a transaction, whole or not at all.
+func (db *DB) change(ctx context.Context, what string, f func(*sqlx.Tx) error) error {
+	tx, err := db.write.BeginTxx(ctx, nil)
+	if err != nil {
+		return db.fault(what, err)
+	}
+	if err := f(tx); err != nil {
+		// A rollback that fails has nothing to add: the connection is discarded and
+		// with it the transaction.
+		_ = tx.Rollback()
+		return db.fault(what, err)
+	}
+	return db.fault(what, tx.Commit())
+}
+
+// see runs f in a transaction that sees one revision.
+func (db *DB) see(ctx context.Context, what string, f func(*sqlx.Tx) error) error {
+	tx, err := db.read.BeginTxx(ctx, &db.dialect.Snapshot)
+	if err != nil {
+		return db.fault(what, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	return db.fault(what, f(tx))
+}
+
+// head is the store's newest revision and the end of its audit log.
+type head struct {
+	Revision access.Revision `db:"revision"`
+	At       int64           `db:"at"`
+	Seq      int64           `db:"seq"`
+	Hash     string          `db:"hash"`
+}
+
+func (h head) at() time.Time {
+	if h.Revision == 0 {
+		return time.Time{}
+	}
+	return fromMicro(h.At)
+}
+
+func fromMicro(n int64) time.Time { return time.UnixMicro(n).UTC() }
+
+// revision turns the zero revision into the newest, and refuses one to come.
+func (db *DB) revision(ctx context.Context, q sqlx.QueryerContext, rev access.Revision) (access.Revision, error) {
+	var h head
+	if err := sqlx.GetContext(ctx, q, &h, `SELECT revision, at, seq, hash FROM head`); err != nil {
+		return 0, err
+	}
+	if rev == 0 {
+		return h.Revision, nil
+	}
+	if rev < 0 || rev > h.Revision {
+		return 0, fmt.Errorf("revision %d, the newest is %d: %w", rev, h.Revision, store.ErrNotFound)
+	}
+	return rev, nil
 }
 
 // Newest returns the newest revision, zero if there is none yet.
 func (db *DB) Newest(ctx context.Context) (store.Committed, error) {
-	return store.Committed{}, errNotYet
-}
-
-// Load yields the objects of all environments at a revision (zero: the newest),
-// without the elevation requests that are closed.
-func (db *DB) Load(ctx context.Context, rev access.Revision, yield func(access.Object) error) error {
-	return errNotYet
-}
-
-// Changes yields what changed after one revision up to another (zero: the
-// newest), in the order of revisions.
-func (db *DB) Changes(ctx context.Context, after, upto access.Revision, yield func(access.Revision, store.Difference) error) error {
-	return errNotYet
+	var h head
+	if err := db.read.GetContext(ctx, &h, `SELECT revision, at, seq, hash FROM head`); err != nil {
+		return store.Committed{}, db.fault("read the newest revision", err)
+	}
+	return store.Committed{Revision: h.Revision, At: h.at()}, nil
 }
 
 // RevisionAt returns the revision that was the newest at an instant, or
 // store.ErrNotFound if there was none yet.
 func (db *DB) RevisionAt(ctx context.Context, t time.Time) (access.Revision, error) {
-	return 0, errNotYet
+	what := "read the revision at " + t.UTC().Format(time.RFC3339Nano)
+	var rev access.Revision
+	err := db.read.GetContext(ctx, &rev, `SELECT revision FROM revisions WHERE at <= $1 ORDER BY at DESC LIMIT 1`, t.UnixMicro())
+	return rev, db.fault(what, none(err))
 }
 
-// Object returns one object as it was at a revision (zero: the newest), or
-// store.ErrNotFound.
-func (db *DB) Object(ctx context.Context, rev access.Revision, env access.EnvironmentID, kind access.Kind, key string) (store.Version, error) {
-	return store.Version{}, errNotYet
+// Watermark returns the largest time that SetWatermark was given, zero if none
+// (Rule JIT-21).
+func (db *DB) Watermark(ctx context.Context) (time.Time, error) {
+	var at int64
+	err := db.read.GetContext(ctx, &at, `SELECT at FROM watermark`)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	return fromMicro(at), db.fault("read the clock's watermark", err)
 }
 
-// Objects pages through the objects of a kind at a revision (zero: the newest),
-// in the order of their keys, from the one that follows afterKey.
-func (db *DB) Objects(ctx context.Context, rev access.Revision, env access.EnvironmentID, kind access.Kind, afterKey string, limit int) ([]store.Version, error) {
-	return nil, errNotYet
+// SetWatermark keeps a time, unless a later one is kept already.
+func (db *DB) SetWatermark(ctx context.Context, t time.Time) error {
+	_, err := db.write.ExecContext(ctx, `
+		INSERT INTO watermark (one, at) VALUES (1, $1)
+		ON CONFLICT (one) DO UPDATE SET at = excluded.at WHERE watermark.at < excluded.at`, t.UnixMicro())
+	return db.fault("keep the clock's watermark", err)
 }
 
-// Requests lists elevation requests as they are now, newest first.
-func (db *DB) Requests(ctx context.Context, q store.RequestQuery) ([]store.Version, error) {
-	return nil, errNotYet
+// Bootstrap returns the hash of the one-time credential and whether it was used,
+// or store.ErrNotFound if none was set.
+func (db *DB) Bootstrap(ctx context.Context) (hash []byte, used bool, err error) {
+	err = db.read.QueryRowxContext(ctx, `SELECT hash, used FROM bootstrap`).Scan(&hash, &used)
+	return hash, used, db.fault("read the bootstrap credential", none(err))
 }
 
-// Audit lists audit events, newest first.
-func (db *DB) Audit(ctx context.Context, q store.AuditQuery) ([]audit.Event, error) {
-	return nil, errNotYet
+// SetBootstrap keeps the hash of a new one-time credential in place of the last.
+func (db *DB) SetBootstrap(ctx context.Context, hash []byte) error {
+	_, err := db.write.ExecContext(ctx, `
+		INSERT INTO bootstrap (one, hash, used) VALUES (1, $1, $2)
+		ON CONFLICT (one) DO UPDATE SET hash = excluded.hash, used = excluded.used`, hash, false)
+	return db.fault("keep the bootstrap credential", err)
 }
 
-// Verify reads the whole store and checks it against the audit chain. Its error
-// wraps store.ErrTampered and says what does not hold and where.
-func (db *DB) Verify(ctx context.Context, progress func(done, all int64)) (store.Verified, error) {
-	return store.Verified{}, errNotYet
+// UseBootstrap marks the credential as used, or returns store.ErrNotFound if
+// there is none or it was used already.
+func (db *DB) UseBootstrap(ctx context.Context) error {
+	const what = "use the bootstrap credential"
+	done, err := db.write.ExecContext(ctx, `UPDATE bootstrap SET used = $1 WHERE used <> $1`, true)
+	if err != nil {
+		return db.fault(what, err)
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		return db.fault(what, errors.Join(err, store.ErrNotFound))
+	}
+	return nil
 }
 
 // Reply returns the answer that was given to a request with this idempotency
 // key, or store.ErrNotFound (Rule JIT-47).
 func (db *DB) Reply(ctx context.Context, caller, method, path, key string) (*store.Reply, error) {
-	return nil, errNotYet
+	r := &store.Reply{Caller: caller, Method: method, Path: path, Key: key}
+	var expires int64
+	err := db.read.QueryRowxContext(ctx, `
+		SELECT body_digest, status, body, expires FROM replies
+		WHERE caller = $1 AND method = $2 AND path = $3 AND idempotency_key = $4 AND expires > $5`,
+		caller, method, path, key, db.now().UnixMicro(),
+	).Scan(&r.BodyDigest, &r.Status, &r.Body, &expires)
+	if err != nil {
+		return nil, db.fault("read the answer to "+method+" "+path, none(err))
+	}
+	r.Expires = fromMicro(expires)
+	return r, nil
 }
-
-// LoadMirror yields what a source said last and returns where its mirror stands:
-// the zero status for a source that was never read.
-func (db *DB) LoadMirror(ctx context.Context, source directory.SourceID, yield func(store.MirrorRow) error) (store.MirrorStatus, error) {
-	return store.MirrorStatus{}, errNotYet
-}
-
-// CommitMirror stores a page with its cursor, whole or not at all (Rule SRC-2).
-func (db *DB) CommitMirror(ctx context.Context, p store.MirrorPage) error { return errNotYet }
-
-// DropMirror forgets a source.
-func (db *DB) DropMirror(ctx context.Context, source directory.SourceID) error { return errNotYet }
-
-// Watermark returns the largest time that SetWatermark was given, zero if none
-// (Rule JIT-21).
-func (db *DB) Watermark(ctx context.Context) (time.Time, error) { return time.Time{}, errNotYet }
-
-// SetWatermark keeps a time, unless a later one is kept already.
-func (db *DB) SetWatermark(ctx context.Context, t time.Time) error { return errNotYet }
-
-// Bootstrap returns the hash of the one-time credential and whether it was used,
-// or store.ErrNotFound if none was set.
-func (db *DB) Bootstrap(ctx context.Context) (hash []byte, used bool, err error) {
-	return nil, false, errNotYet
-}
-
-// SetBootstrap keeps the hash of a new one-time credential in place of the last.
-func (db *DB) SetBootstrap(ctx context.Context, hash []byte) error { return errNotYet }
-
-// UseBootstrap marks the credential as used, or returns store.ErrNotFound if
-// there is none or it was used already.
-func (db *DB) UseBootstrap(ctx context.Context) error { return errNotYet }
 
 // Lead takes or keeps the lead of what name names, such as "sync". ok is false
 // while another process has it. The fence goes into commits, which are refused
 // with store.ErrFenced once another leads (Rule REL-6).
 func (db *DB) Lead(ctx context.Context, name string) (fence int64, ok bool, err error) {
-	return 0, false, errNotYet
+	fence, ok, err = db.dialect.Lead(ctx, name)
+	return fence, ok, db.fault("take the lead of "+name, err)
+}
+
+// fenced refuses to go on for a leader that was replaced (Rule REL-6).
+func (db *DB) fenced(ctx context.Context, tx *sqlx.Tx, fence int64) error {
+	if fence == 0 {
+		return nil
+	}
+	var names []string
+	if err := tx.SelectContext(ctx, &names, db.dialect.HasFence, fence); err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		return store.ErrFenced
+	}
+	return nil
+}
+
+// batch is how many rows of so many parameters one statement takes.
+func (db *DB) batch(parameters int) int { return min(rowsAtOnce, db.dialect.Parameters/(parameters+1)) }
+
+const rowsAtOnce = 500
+
+// tuples writes rows of placeholders, the first of them numbered first: "(?, ?),
+// (?, ?)", each with the given end.
+func (db *DB) tuples(b *strings.Builder, rows, width, first int, end string) {
+	var n []byte
+	for r := range rows {
+		if r > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('(')
+		for c := range width {
+			if c > 0 {
+				b.WriteByte(',')
+			}
+			n = db.dialect.Placeholder(n[:0], first+r*width+c)
+			b.Write(n)
+		}
+		b.WriteString(end)
+		b.WriteByte(')')
+	}
 }

@@ -1,0 +1,228 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq" // the driver
+	"github.com/stretchr/testify/require"
+)
+
+// Postgres is a running PostgreSQL cluster of its own, in a temporary folder. It
+// does without fsync, so it must not be used to show what survives a power cut.
+type Postgres struct {
+	Folder   string // holds the Unix socket
+	Port     int    // on 127.0.0.1, with TLS
+	Password string // of the user ambit, on TCP; the socket needs none
+	CAFile   string
+
+	guard io.Closer // the server ends when this is closed, by the end of this process at the latest
+}
+
+// cluster is the one of this test binary: starting one takes seconds. It ends
+// with the binary, however that ends.
+var cluster struct {
+	once  sync.Once
+	ready *Postgres
+	err   error
+}
+
+// Cluster returns this test binary's PostgreSQL cluster and starts it if needed.
+func Cluster(t testing.TB) *Postgres {
+	t.Helper()
+	cluster.once.Do(func() { cluster.ready, cluster.err = startPostgres(t) })
+	require.NoError(t, cluster.err)
+	require.NotNil(t, cluster.ready, "PostgreSQL did not start")
+	return cluster.ready
+}
+
+// Database makes an empty database, which is dropped after the test, and returns
+// its DSN, over the Unix socket.
+func Database(t testing.TB) string {
+	t.Helper()
+	p := Cluster(t)
+	name := "t_" + strings.ToLower(rand.Text())
+	p.Exec(t, "CREATE DATABASE "+name)
+	t.Cleanup(func() { p.Exec(t, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return p.DSN(name)
+}
+
+// DSN names a database over the Unix socket.
+func (p *Postgres) DSN(database string) string {
+	return fmt.Sprintf("host=%s port=%d user=ambit dbname=%s", p.Folder, p.Port, database)
+}
+
+// Exec runs one statement as the cluster's superuser, ambit.
+func (p *Postgres) Exec(t testing.TB, statement string) {
+	t.Helper()
+	db, err := sql.Open("postgres", p.DSN("postgres")+" sslmode=disable")
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.ExecContext(context.Background(), statement)
+	require.NoError(t, err, statement)
+}
+
+// guard runs the server until its own standard input ends, which is when the test
+// binary does, and leaves nothing behind.
+const guard = `
+"$1/postgres" -D "$2/data" >"$2/log" 2>&1 &
+server=$!
+read -r _
+kill -QUIT $server
+wait $server
+rm -rf "$2"
+`
+
+func startPostgres(t testing.TB) (*Postgres, error) {
+	bin, err := postgresBin()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "ambit-pg-")
+	if err != nil {
+		return nil, err
+	}
+	port, err := postgresPort()
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{Folder: dir, Port: port, Password: rand.Text(), CAFile: filepath.Join(dir, "ca.pem")}
+	certificate(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(p.Password), 0o600); err != nil {
+		return nil, err
+	}
+	// PostgreSQL refuses to run as root: root runs it as the user that Debian's
+	// package makes.
+	as, err := unprivileged(dir)
+	if err != nil {
+		return nil, err
+	}
+	// The database's own collation is a human one, so that a column which forgot to
+	// ask for bytewise order is found.
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "ambit", "--no-sync",
+		"--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US",
+		"--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+filepath.Join(dir, "password"))
+	initdb.SysProcAttr, initdb.Dir = as, dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	settings := fmt.Sprintf(`
+listen_addresses = '127.0.0.1'
+port = %d
+unix_socket_directories = '%s'
+ssl = on
+ssl_cert_file = '%[2]s/server.pem'
+ssl_key_file = '%[2]s/server.key'
+fsync = off
+full_page_writes = off
+max_connections = 200
+`, port, dir)
+	conf, err := os.OpenFile(filepath.Join(dir, "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	_, err = conf.WriteString(settings)
+	if err := errors.Join(err, conf.Close()); err != nil {
+		return nil, err
+	}
+
+	server := exec.Command("/bin/sh", "-c", guard, "sh", bin, dir)
+	server.SysProcAttr, server.Dir = as, dir
+	if p.guard, err = server.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := server.Start(); err != nil {
+		return nil, err
+	}
+	return p, p.wait(30 * time.Second)
+}
+
+// wait returns once the server answers.
+func (p *Postgres) wait(most time.Duration) error {
+	db, err := sql.Open("postgres", p.DSN("postgres")+" sslmode=disable")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for deadline := time.Now().Add(most); ; time.Sleep(20 * time.Millisecond) {
+		if err = db.PingContext(context.Background()); err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			log, _ := os.ReadFile(filepath.Join(p.Folder, "log"))
+			return fmt.Errorf("PostgreSQL does not answer: %w\n%s", err, bytes.TrimSpace(log))
+		}
+	}
+}
+
+// postgresBin finds the newest installed version.
+func postgresBin() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", err
+	}
+	newest, best := 0, ""
+	for _, f := range found {
+		version, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(f))))
+		if err == nil && version > newest {
+			newest, best = version, filepath.Dir(f)
+		}
+	}
+	if newest < 15 {
+		return "", errors.New("PostgreSQL 15 or newer is not installed in /usr/lib/postgresql: run make servers")
+	}
+	return best, nil
+}
+
+// unprivileged gives the folder to the user who is to run the server.
+func unprivileged(dir string) (*syscall.SysProcAttr, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, fmt.Errorf("PostgreSQL does not run as root: %w", err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if err := os.Chown(filepath.Join(dir, e.Name()), uid, gid); err != nil {
+			return nil, err
+		}
+	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, os.Chown(dir, uid, gid)
+}
+
+func postgresPort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
