@@ -241,8 +241,8 @@ func (s *source) worthStoring(status store.MirrorStatus) bool {
 	return string(status.Cursor) != string(s.stored.Cursor) && status.Completed.Sub(s.stored.Completed) >= cursorAge
 }
 
-// Counts are how much of a source is mirrored.
-type Counts struct {
+// Size is how much of a source is mirrored.
+type Size struct {
 	Objects int `json:"objects"`
 	Edges   int `json:"edges"`
 	// Pending are the edges whose far end is not mirrored, or not known for sure
@@ -250,10 +250,10 @@ type Counts struct {
 	Pending int `json:"pending"`
 }
 
-// Counts returns how much of the source is mirrored.
-func (m *Mirror) Counts(id directory.SourceID) Counts {
+// Size returns how much of the source is mirrored.
+func (m *Mirror) Size(id directory.SourceID) Size {
 	f := m.sources[id].facts
-	return Counts{Objects: f.objects, Edges: len(f.edgeNumbers), Pending: f.countPending()}
+	return Size{Objects: f.objects, Edges: len(f.edgeNumbers), Pending: f.countPending()}
 }
 
 // Completed is the end of the source's last complete round; zero if there was

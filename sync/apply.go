@@ -1,0 +1,342 @@
+package dirsync
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/audit"
+	"github.com/ambit-iam/ambit/directory"
+	"github.com/ambit-iam/ambit/mapping"
+	"github.com/ambit-iam/ambit/store"
+	"github.com/ambit-iam/ambit/tenant"
+)
+
+// Errors a caller may branch on.
+var (
+	// ErrHeld: a guard holds the plan; nothing was changed. See Held.
+	ErrHeld = errors.New("the plan is held")
+	// ErrOtherPlan: the plan is not the one that was accepted.
+	ErrOtherPlan = errors.New("the plan is not the accepted one any more")
+	// ErrNotLeading: another process synchronizes.
+	ErrNotLeading = errors.New("another process leads the synchronization")
+)
+
+// Held is the error of a plan that waits for a person. It is ErrHeld.
+type Held struct {
+	Digest     string
+	Violations []Violation
+}
+
+func (h *Held) Error() string {
+	first := h.Violations[0]
+	text := fmt.Sprintf("the plan is held: %s", first.Problem)
+	if first.Environment != "" {
+		text = fmt.Sprintf("the plan is held: environment %s: %s", first.Environment, first.Problem)
+	}
+	if more := len(h.Violations) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+// Is makes a *Held an ErrHeld.
+func (h *Held) Is(target error) bool { return target == ErrHeld } //nolint:errorlint // sentinel
+
+// Hint says what to do about a held plan.
+func (h *Held) Hint() string {
+	if slices.ContainsFunc(h.Violations, func(v Violation) bool { return v.Final }) {
+		return h.Violations[0].Hint
+	}
+	return "look at it with `ambit plan`; if it is what you want: ambit sync --accept-plan " + h.Digest
+}
+
+// The operations that the audit log tells of.
+const (
+	operationApplied  = "sync.plan.applied"
+	operationAccepted = "sync.plan.accepted" // applied although a guard held it, by a person's word
+	operationHeld     = "sync.plan.held"
+)
+
+// detail is what an audit event says of a plan.
+type planDetail struct {
+	Digest     string                                          `json:"digest"`
+	Counts     map[access.EnvironmentID]map[access.Kind]Counts `json:"counts"`
+	Violations []Violation                                     `json:"violations,omitempty"`
+}
+
+func (p *Plan) event(actor audit.Actor, operation string, result audit.Result) (audit.Event, error) {
+	d := planDetail{Digest: p.Digest(), Counts: map[access.EnvironmentID]map[access.Kind]Counts{}, Violations: p.Violations}
+	for i := range p.Environments {
+		d.Counts[p.Environments[i].Environment] = p.Environments[i].Counts()
+	}
+	detail, err := json.Marshal(d)
+	if err != nil {
+		return audit.Event{}, fmt.Errorf("describe the plan for the audit log: %w", err)
+	}
+	e := audit.Event{Actor: actor, Operation: operation, Object: "plan/" + d.Digest, Result: result, Detail: detail}
+	if p.Held() {
+		e.Reason = p.Violations[0].Problem
+	}
+	if len(p.Environments) == 1 {
+		e.Environment = p.Environments[0].Environment
+	}
+	return e, nil
+}
+
+// viewStates are a tenant's environments at one revision.
+type viewStates struct{ tenant.View }
+
+func (v viewStates) State(env access.EnvironmentID) (*access.State, bool) {
+	s, err := v.View.State(env)
+	return s, err == nil
+}
+
+// plan makes the plan against the newest revision. What has been planned and not
+// been applied stays to be looked at. The caller holds s.mu.
+func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
+	now := viewStates{v}
+	p := planner{
+		states: now, revision: v.Revision, desired: &s.desired, complete: s.complete,
+		guards: mapping.DefaultGuards(),
+	}
+	if s.config.Rules != nil {
+		p.guards = s.config.Rules.Guards()
+	}
+	if err := s.follow(ctx, v.Revision); err != nil {
+		return nil, err
+	}
+	touched, all := s.mirror.takeTouched()
+	s.desired.model = s.config.Model
+	switch {
+	case s.config.Rules == nil:
+		s.desired.evaluation = nil
+	case all || s.desired.evaluation == nil:
+		s.desired.evaluation, s.full = mapping.New(s.config.Rules, s.mirror, now), true
+	default:
+		for _, k := range s.desired.evaluation.Update(now, touched) {
+			s.dirty[k] = struct{}{}
+		}
+	}
+	s.declare(now)
+	var plan *Plan
+	if s.full {
+		plan = p.full()
+	} else {
+		plan = p.only(maps.Keys(s.dirty))
+	}
+	s.dirty, s.full = maps.Clone(plan.open), false
+	for _, e := range plan.Environments {
+		for _, c := range e.changes {
+			s.dirty[mapping.KeyOf(c.Object)] = struct{}{}
+		}
+	}
+	if plan.unfinished {
+		s.full = true
+	}
+	return plan, nil
+}
+
+// follow takes up what others have committed since the last plan.
+func (s *Syncer) follow(ctx context.Context, upto access.Revision) error {
+	if s.full || s.followed == upto {
+		s.followed = upto
+		return nil
+	}
+	err := s.store.Changes(ctx, s.followed, upto, func(_ access.Revision, d store.Difference) error {
+		k := mapping.KeyOf(d.Change().Object)
+		s.dirty[k] = struct{}{}
+		s.redeclare = s.redeclare || k.Kind < access.KindUser
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read what changed since revision %d: %w", s.followed, err)
+	}
+	s.followed = upto
+	return nil
+}
+
+// declare takes up what ships and what the files say, where it can have changed.
+func (s *Syncer) declare(now states) {
+	mark := func(objects map[mapping.Key]access.Object) {
+		for k := range objects {
+			s.dirty[k] = struct{}{}
+		}
+	}
+	if s.full || s.redeclare {
+		s.desired.fix(now)
+		mark(s.desired.fixed)
+		s.redeclare = false
+	}
+	people := s.full
+	for k := range s.dirty {
+		people = people || k.Kind == access.KindUser
+	}
+	if people {
+		mark(s.desired.resolved)
+		s.desired.resolve(func(env access.EnvironmentID) func(string) (access.User, bool) {
+			return s.userByLogin(now, env)
+		})
+		mark(s.desired.resolved)
+	}
+}
+
+// userByLogin finds users as they would be with the plan.
+func (s *Syncer) userByLogin(now states, env access.EnvironmentID) func(string) (access.User, bool) {
+	state, ok := now.State(env)
+	if !ok {
+		state = access.NewState(env)
+	}
+	var coming map[string]access.User // by folded login; filled when first asked
+	note := func(o access.Object, ok bool) {
+		if u, is := o.(access.User); ok && is && u.Environment == env {
+			coming[access.Fold(u.Login)] = u
+		}
+	}
+	return func(login string) (access.User, bool) {
+		if u, ok := state.UserByLogin(login); ok {
+			if u.ManagedBy != access.ByMapping {
+				return u, true
+			}
+			want, ok := s.desired.object(mapping.KeyOf(u), state)
+			if w, is := want.(access.User); ok && is && access.Fold(w.Login) == access.Fold(login) {
+				return w, true
+			}
+		}
+		if coming == nil {
+			coming = map[string]access.User{}
+			switch {
+			case s.desired.evaluation == nil:
+			case s.full:
+				for o := range s.desired.evaluation.Desired() {
+					note(o, true)
+				}
+			default:
+				for k := range s.dirty {
+					if k.Kind == access.KindUser {
+						o, ok := s.desired.object(k, state)
+						note(o, ok)
+					}
+				}
+			}
+		}
+		u, ok := coming[access.Fold(login)]
+		return u, ok
+	}
+}
+
+// complete tells whether a source has been read to its end, ever. One that is not
+// configured any more says nothing, and what came from it is to go.
+func (s *Syncer) complete(id directory.SourceID) bool {
+	configured := slices.ContainsFunc(s.config.Sources, func(c Source) bool { return c.ID == id })
+	return !configured || !s.mirror.Completed(id).IsZero()
+}
+
+// apply plans and commits: judged on the newest state, whole or not at all.
+func (s *Syncer) apply(ctx context.Context, o Options, fence int64) (*Plan, store.Committed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var plan *Plan
+	var refused error
+	committed, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
+		var err error
+		if plan, err = s.plan(ctx, v); err != nil {
+			return tenant.Changeset{}, err
+		}
+		set := tenant.Changeset{Fence: fence}
+		var event audit.Event
+		event, refused, err = s.judge(ctx, plan, o)
+		if err != nil {
+			return tenant.Changeset{}, err
+		}
+		if event.Operation != "" {
+			set.Events = []audit.Event{event}
+		}
+		if refused == nil {
+			set.Changes = plan.changes()
+		}
+		return set, nil
+	})
+	if err != nil {
+		return plan, store.Committed{}, fmt.Errorf("apply the plan: %w", err)
+	}
+	s.followed = committed.Revision
+	if refused != nil {
+		return plan, store.Committed{}, refused
+	}
+	s.lastHeld = ""
+	s.dirty = plan.open
+	return plan, committed, nil
+}
+
+// judge decides whether a plan is applied: refused says why not. The event is
+// what is to be recorded; a held plan is recorded once, not at every round.
+func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event audit.Event, refused, err error) {
+	system := audit.Actor{Kind: audit.System, ID: "sync"}
+	switch {
+	case !plan.Held() && plan.Empty():
+		return audit.Event{}, nil, nil
+	case !plan.Held():
+		event, err = plan.event(system, operationApplied, audit.Done)
+		return event, nil, err
+	}
+	held := &Held{Digest: plan.Digest(), Violations: plan.Violations}
+	final := slices.ContainsFunc(plan.Violations, func(v Violation) bool { return v.Final })
+	switch {
+	case o.Accept == held.Digest && !final:
+		event, err = plan.event(o.Actor, operationAccepted, audit.Done)
+		return event, nil, err
+	case o.Accept != "" && !final:
+		refused = fmt.Errorf("%w: it is %s now: look at it again: %w", ErrOtherPlan, held.Digest, held)
+	default:
+		refused = held
+	}
+	if known, err := s.recorded(ctx, held.Digest); err != nil || known {
+		return audit.Event{}, refused, err
+	}
+	s.lastHeld = held.Digest
+	event, err = plan.event(system, operationHeld, audit.Held)
+	return event, refused, err
+}
+
+// recorded tells whether the last that the audit log has of plans is that this
+// one is held.
+func (s *Syncer) recorded(ctx context.Context, digest string) (bool, error) {
+	if s.lastHeld == digest {
+		return true, nil
+	}
+	last, err := s.store.Audit(ctx, store.AuditQuery{Operation: "sync.plan.", Limit: 1})
+	if err != nil {
+		return false, fmt.Errorf("look for the held plan in the audit log: %w", err)
+	}
+	if len(last) == 1 && last[0].Operation == operationHeld && last[0].Object == "plan/"+digest {
+		s.lastHeld = digest
+		return true, nil
+	}
+	return false, nil
+}
+
+// takeTouched hands over what changed in all sources since it was last taken;
+// all: too much to list.
+func (m *Mirror) takeTouched() (list []mapping.Touched, all bool) {
+	for _, id := range m.Sources() {
+		f := m.sources[id].facts
+		for o := range f.touched.objects {
+			list = append(list, mapping.Touched{Source: id, Object: o})
+		}
+		for e := range f.touched.edges {
+			list = append(list, mapping.Touched{Source: id, Object: e.group, Member: e.member})
+		}
+		all = all || f.touched.all
+		f.touched = touched{}
+	}
+	return list, all
+}
+
+// An interval that is not set.
+const defaultInterval = 15 * time.Minute

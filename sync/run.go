@@ -1,0 +1,545 @@
+package dirsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/audit"
+	"github.com/ambit-iam/ambit/directory"
+	"github.com/ambit-iam/ambit/mapping"
+	"github.com/ambit-iam/ambit/model"
+	"github.com/ambit-iam/ambit/store"
+	"github.com/ambit-iam/ambit/tenant"
+)
+
+// Store is what a Syncer needs of the store, besides what goes through the
+// tenant.
+type Store interface {
+	MirrorStore
+	Changes(ctx context.Context, after, upto access.Revision, yield func(access.Revision, store.Difference) error) error
+	Audit(ctx context.Context, q store.AuditQuery) ([]audit.Event, error)
+	Lead(ctx context.Context, name string) (fence int64, ok bool, err error)
+}
+
+// Tenant is the write path.
+type Tenant interface {
+	Read(f func(tenant.View) error) error
+	Update(ctx context.Context, judge func(tenant.View) (tenant.Changeset, error)) (store.Committed, error)
+}
+
+// Source is one configured source.
+type Source struct {
+	ID     directory.SourceID
+	Reader directory.Reader
+	// Interval is the time from the end of a round to the next; 0 means 15 minutes.
+	Interval time.Duration
+	// Timeout is the longest that a round may take; 0 means an hour.
+	Timeout time.Duration
+}
+
+// Config is what is synchronized. It is replaced whole (Rule REL-14).
+type Config struct {
+	Sources []Source
+	Rules   *mapping.Rules // nil: none
+	Model   *model.Model   // nil: none
+}
+
+// Syncer keeps the environments as directories and files say. It is safe for
+// concurrent use.
+type Syncer struct {
+	store  Store
+	tenant Tenant
+	log    *slog.Logger
+	now    func() time.Time
+
+	replaced chan struct{} // tells Run of a new config
+	reading  sourceLocks
+
+	// mu guards the rest: it is held while a page is taken and while a plan is made
+	// and applied, not while a source is waited for.
+	mu      sync.Mutex
+	config  Config
+	mirror  *Mirror
+	desired desired
+	fence   int64
+	// followed is the revision up to which dirty has the keys that may not be as
+	// desired; full: all may.
+	followed  access.Revision
+	dirty     map[mapping.Key]struct{}
+	full      bool
+	redeclare bool
+	lastHeld  string // the digest of the held plan that the audit log has
+
+	statusMu sync.Mutex
+	sources  map[directory.SourceID]*SourceStatus
+	planned  PlanStatus
+}
+
+// SyncerOptions of New. The zero value is for production.
+type SyncerOptions struct {
+	Logger *slog.Logger
+	Now    func() time.Time
+}
+
+// New makes a Syncer. It reads nothing until it is asked to.
+func New(st Store, t Tenant, c Config, o SyncerOptions) *Syncer {
+	s := &Syncer{
+		store: st, tenant: t, log: o.Logger, now: o.Now, config: c,
+		replaced: make(chan struct{}, 1), reading: sourceLocks{locks: map[directory.SourceID]*sync.Mutex{}},
+		mirror: NewMirror(st), dirty: map[mapping.Key]struct{}{}, full: true,
+		sources: map[directory.SourceID]*SourceStatus{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.planned.State = PlanUnknown
+	s.listSources(c)
+	return s
+}
+
+// Replace takes another configuration. What is in the mirrors stays; the next
+// plan looks at everything.
+func (s *Syncer) Replace(c Config) {
+	s.mu.Lock()
+	s.config = c
+	s.forgetEvaluation()
+	for _, id := range s.mirror.Sources() {
+		if !slices.ContainsFunc(c.Sources, func(src Source) bool { return src.ID == id }) {
+			s.mirror.Forget(id)
+		}
+	}
+	s.mu.Unlock()
+	s.listSources(c)
+	select {
+	case s.replaced <- struct{}{}:
+	default:
+	}
+}
+
+// forgetEvaluation makes the next plan start from the mirrors. The caller holds
+// s.mu.
+func (s *Syncer) forgetEvaluation() {
+	s.desired = desired{}
+	s.dirty, s.full = map[mapping.Key]struct{}{}, true
+}
+
+// Options of one synchronization.
+type Options struct {
+	// Sources are read; nil: all.
+	Sources []directory.SourceID
+	// NoRead plans with what is mirrored.
+	NoRead bool
+	// Accept is the digest of a held plan that Actor wants applied all the same.
+	Accept string
+	Actor  audit.Actor
+	// Progress, if set, is called after each page, from several goroutines.
+	Progress func(Progress)
+}
+
+// Progress is how far the reading of a source has come.
+type Progress struct {
+	Source  directory.SourceID
+	Mode    directory.Mode
+	Objects int
+	Edges   int
+	Elapsed time.Duration
+	Done    bool
+}
+
+// Report is what a synchronization did.
+type Report struct {
+	Sources  []SourceReport
+	Plan     *Plan
+	Revision access.Revision // of the commit; 0: nothing was committed
+	Applied  bool
+}
+
+// SourceReport is what became of one source's round.
+type SourceReport struct {
+	Progress
+	// Problems are what could not be taken over, ProblemCount how many there were.
+	Problems     []directory.Problem
+	ProblemCount int
+	Err          error
+}
+
+// Plan reads the sources into the mirrors and makes the plan, without applying
+// it. A source that cannot be read is reported, and planned with as it was read
+// last.
+func (s *Syncer) Plan(ctx context.Context, o Options) (Report, error) {
+	report, err := s.read(ctx, o)
+	if report.Sources == nil && err != nil {
+		return report, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	planErr := s.tenant.Read(func(v tenant.View) error {
+		var err error
+		report.Plan, err = s.plan(ctx, v)
+		return err
+	})
+	return report, errors.Join(planErr, err)
+}
+
+// Sync reads the sources, plans and applies. A source that cannot be read leaves
+// the others going: its error comes with the report of what was done all the
+// same. A held plan is the error *Held.
+func (s *Syncer) Sync(ctx context.Context, o Options) (Report, error) {
+	report, err := s.read(ctx, o)
+	if report.Sources == nil && err != nil {
+		return report, err
+	}
+	return report, errors.Join(s.commit(ctx, o, &report), err)
+}
+
+// commit applies the plan and publishes what became of it.
+func (s *Syncer) commit(ctx context.Context, o Options, report *Report) error {
+	plan, done, err := s.apply(ctx, o, s.fenceNow())
+	report.Plan = plan
+	if err == nil && !plan.Empty() {
+		report.Revision, report.Applied = done.Revision, true
+		n := plan.Counts()
+		s.log.Info("plan applied", "revision", done.Revision, "create", n.Create, "update", n.Update, "delete", n.Delete)
+	}
+	if errors.Is(err, store.ErrFenced) {
+		s.lose()
+	}
+	s.publish(plan, report, err)
+	return err
+}
+
+func (s *Syncer) fenceNow() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fence
+}
+
+// lead makes sure that this process leads, and has what the store has: whoever
+// led before may have written since.
+func (s *Syncer) lead(ctx context.Context) error {
+	fence, ok, err := s.store.Lead(ctx, "sync")
+	if err != nil {
+		return fmt.Errorf("ask who leads the synchronization: %w", err)
+	}
+	if !ok {
+		s.lose()
+		return ErrNotLeading
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fence != s.fence {
+		s.mirror = NewMirror(s.store)
+		s.forgetEvaluation()
+		s.fence = fence
+	}
+	for _, c := range s.config.Sources {
+		if s.mirror.facts(c.ID) != nil {
+			continue
+		}
+		if err := s.mirror.Load(ctx, c.ID); err != nil {
+			return err
+		}
+		s.measure(c.ID)
+	}
+	return nil
+}
+
+// lose forgets what only the leader knows.
+func (s *Syncer) lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mirror = NewMirror(s.store)
+	s.forgetEvaluation()
+	s.fence = 0
+}
+
+// read runs a round of each of the sources, side by side. The error joins theirs;
+// without source reports nothing was read.
+func (s *Syncer) read(ctx context.Context, o Options) (Report, error) {
+	if err := s.lead(ctx); err != nil {
+		return Report{}, err
+	}
+	s.mu.Lock()
+	sources := slices.Clone(s.config.Sources)
+	s.mu.Unlock()
+	for _, id := range o.Sources {
+		if !slices.ContainsFunc(sources, func(c Source) bool { return c.ID == id }) {
+			return Report{}, fmt.Errorf("there is no source %q", id)
+		}
+	}
+	report := Report{Sources: []SourceReport{}}
+	if o.NoRead {
+		return report, nil
+	}
+	if o.Sources != nil {
+		sources = slices.DeleteFunc(sources, func(c Source) bool { return !slices.Contains(o.Sources, c.ID) })
+	}
+	report.Sources = make([]SourceReport, len(sources))
+	var wait sync.WaitGroup
+	for i, c := range sources {
+		wait.Go(func() { report.Sources[i] = s.round(ctx, c, o.Progress) })
+	}
+	wait.Wait()
+	var errs []error
+	for _, r := range report.Sources {
+		if r.Err != nil {
+			errs = append(errs, r.Err)
+		}
+	}
+	return report, errors.Join(errs...)
+}
+
+// defaultTimeout is the longest that a round may take.
+const defaultTimeout = time.Hour
+
+// round reads one source once. What it said until an error is kept; nothing is
+// taken away (Rules SRC-1, REL-4).
+func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) SourceReport {
+	defer s.reading.lock(c.ID)()
+	timeout := c.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	began := s.now()
+	report := SourceReport{Progress: Progress{Source: c.ID}}
+	s.statusOf(c.ID, func(st *SourceStatus) { st.State, st.Reading = StateReading, 0 })
+	err := s.readRound(ctx, c, func(r *Round) {
+		report.Mode, report.Objects, report.Edges, report.Done = r.mode, r.objects, r.edges, r.done
+		report.Problems, report.ProblemCount = r.problems, r.problemCount
+		report.Elapsed = s.now().Sub(began)
+		s.statusOf(c.ID, func(st *SourceStatus) { st.Reading = r.objects })
+		if progress != nil {
+			progress(report.Progress)
+		}
+	})
+	report.Elapsed = s.now().Sub(began)
+	if err != nil {
+		report.Err = fmt.Errorf("read source %s: %w", c.ID, err)
+		if errors.Is(err, store.ErrFenced) {
+			s.lose()
+		}
+	}
+	s.finishRound(report)
+	return report
+}
+
+func (s *Syncer) readRound(ctx context.Context, c Source, read func(*Round)) error {
+	if err := s.commitMirror(ctx, c.ID); err != nil { // what an earlier round could not store
+		return err
+	}
+	for {
+		var round *Round
+		start, err := s.start(c.ID)
+		if err != nil {
+			return err
+		}
+		err = c.Reader.Read(ctx, start,
+			func(mode directory.Mode) error {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				var err error
+				if s.mirror.facts(c.ID) == nil {
+					return ErrNotLeading
+				}
+				round, err = s.mirror.Begin(c.ID, mode)
+				return err
+			},
+			func(page directory.Page) error {
+				if round == nil {
+					return fmt.Errorf("internal error: connector of %s gave a page before it began", c.ID)
+				}
+				err := s.take(ctx, c.ID, round, page)
+				read(round)
+				return err
+			})
+		if round != nil && round.done {
+			if err != nil {
+				s.log.Warn("the source was read, but did not end well", "source", c.ID, "error", err)
+			}
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("the connector ended without saying that the source was finished: %w", directory.ErrIncomplete)
+		}
+		if errors.Is(err, directory.ErrCursorExpired) && s.expire(c.ID) {
+			s.log.Warn("the source does not know our cursor any more; reading from an earlier point", "source", c.ID, "error", err)
+			continue
+		}
+		return errors.Join(err, s.commitMirror(context.WithoutCancel(ctx), c.ID))
+	}
+}
+
+// take takes one page and stores what has gathered.
+func (s *Syncer) take(ctx context.Context, id directory.SourceID, r *Round, page directory.Page) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src := s.mirror.sources[id]
+	if src == nil || r.source != src {
+		return ErrNotLeading
+	}
+	if err := r.Apply(page, s.now()); err != nil {
+		return err
+	}
+	if !r.done && !src.batch.full() {
+		return nil
+	}
+	return s.mirror.Commit(ctx, id, s.fence)
+}
+
+func (s *Syncer) start(id directory.SourceID) (directory.Start, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mirror.facts(id) == nil {
+		return directory.Start{}, ErrNotLeading
+	}
+	var attributes []string
+	if s.config.Rules != nil {
+		attributes = s.config.Rules.Attributes(id)
+	}
+	return s.mirror.Start(id, attributes), nil
+}
+
+func (s *Syncer) expire(id directory.SourceID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mirror.facts(id) != nil && s.mirror.Expire(id)
+}
+
+func (s *Syncer) commitMirror(ctx context.Context, id directory.SourceID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mirror.facts(id) == nil {
+		return nil
+	}
+	return s.mirror.Commit(ctx, id, s.fence)
+}
+
+// Run synchronizes until the context ends: at first, and when the configuration
+// changes, with what is mirrored; then source by source, each at its interval.
+func (s *Syncer) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		sources := slices.Clone(s.config.Sources)
+		s.mu.Unlock()
+		loops, stop := context.WithCancel(ctx)
+		var wait sync.WaitGroup
+		wait.Go(func() { s.reconcile(loops, Options{NoRead: true}) })
+		for _, c := range sources {
+			wait.Go(func() { s.loop(loops, c) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.replaced:
+		}
+		stop()
+		wait.Wait()
+	}
+	return nil
+}
+
+// The pauses after a source could not be read: they double, up to a limit.
+const (
+	firstPause   = 5 * time.Second
+	longestPause = 15 * time.Minute
+	// leadPause is how often a process that does not lead asks again.
+	leadPause = 10 * time.Second
+	// jitter is the share by which intervals vary, so that many sources, or many
+	// Ambits, do not ask at one moment.
+	jitter = 0.1
+)
+
+// loop reads one source again and again.
+func (s *Syncer) loop(ctx context.Context, c Source) {
+	failures := backoff.NewExponentialBackOff()
+	failures.InitialInterval, failures.MaxInterval = firstPause, longestPause
+	failures.Multiplier, failures.RandomizationFactor = 2, 0.25
+	failures.Reset()
+	for {
+		err := s.reconcile(ctx, Options{Sources: []directory.SourceID{c.ID}})
+		if ctx.Err() != nil {
+			return
+		}
+		var pause time.Duration
+		var throttled *directory.Throttled
+		switch {
+		case errors.Is(err, ErrNotLeading):
+			pause = leadPause
+		case err != nil:
+			pause = failures.NextBackOff()
+			if errors.As(err, &throttled) {
+				pause = max(pause, throttled.RetryAfter)
+			}
+		default:
+			failures.Reset()
+			pause = c.Interval
+			if pause <= 0 {
+				pause = defaultInterval
+			}
+			pause += time.Duration(jitter * (2*rand.Float64() - 1) * float64(pause)) //nolint:gosec // no secret
+		}
+		s.statusOf(c.ID, func(st *SourceStatus) { st.Next = s.now().Add(pause) })
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// reconcile is Sync for the loop: it logs what happens. It returns only what
+// became of the reading.
+func (s *Syncer) reconcile(ctx context.Context, o Options) error {
+	report, err := s.read(ctx, o)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, ErrNotLeading) {
+		return err
+	}
+	if err != nil {
+		s.log.Error("a source could not be read; decisions rest on what it said last", "error", err)
+		if report.Sources == nil {
+			return err
+		}
+	}
+	switch applyErr := s.commit(ctx, o, &report); {
+	case applyErr == nil || ctx.Err() != nil:
+	case errors.Is(applyErr, ErrHeld):
+		s.log.Warn("the plan is held; nothing was changed", "error", applyErr)
+	default:
+		s.log.Error("the plan could not be applied", "error", applyErr)
+	}
+	return err
+}
+
+// sourceLocks keep two rounds of one source apart.
+type sourceLocks struct {
+	mu    sync.Mutex
+	locks map[directory.SourceID]*sync.Mutex
+}
+
+func (l *sourceLocks) lock(id directory.SourceID) (unlock func()) {
+	l.mu.Lock()
+	m := l.locks[id]
+	if m == nil {
+		m = &sync.Mutex{}
+		l.locks[id] = m
+	}
+	l.mu.Unlock()
+	m.Lock()
+	return m.Unlock
+}
