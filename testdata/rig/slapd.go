@@ -5,10 +5,10 @@ package rig
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,17 +17,33 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ambit-iam/ambit/testdata/loopback"
 )
 
 // Slapd is a running OpenLDAP server.
 type Slapd struct {
-	URL, TLSURL      string // ldap:// and ldaps://
-	CAFile           string
-	BindDN, Password string
-	Suffix           string
+	URL, TLSURL, SocketURL string // ldap://, ldaps:// and ldapi://
+	CAFile                 string
+	Suffix                 string
+	// BindDN reads everything, without limits, as does whoever binds by SASL
+	// EXTERNAL: over SocketURL, or with the client's certificate. LimitedDN has
+	// slapd's limit of 500 entries. RootDN may write. All have the same Password.
+	BindDN, LimitedDN, RootDN, Password string
+	ClientCertificate, ClientKey        string
+	Dir                                 string // what slapd keeps, the database in db below it
 }
 
-// slapdConfig is for slapadd and slapd alike. Debian's schemas are used as they are.
+const (
+	slapdBinary   = "/usr/sbin/slapd"
+	slapaddBinary = "/usr/sbin/slapadd"
+	password      = "rig-password"
+	startsWithin  = 20 * time.Second
+	stopsWithin   = 10 * time.Second
+)
+
+// slapdConfig is for slapadd and slapd alike. Debian's schemas are used as they
+// are; ppolicy is loaded for its attribute pwdAccountLockedTime.
 const slapdConfig = `
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -35,65 +51,136 @@ include /etc/ldap/schema/inetorgperson.schema
 include /etc/ldap/schema/nis.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
+moduleload ppolicy
 pidfile %[1]s/slapd.pid
 TLSCACertificateFile %[1]s/ca.pem
 TLSCertificateFile %[1]s/server.pem
 TLSCertificateKeyFile %[1]s/server.key
+TLSVerifyClient try
+authz-regexp "^gidNumber=[0-9]+\+uidNumber=[0-9]+,cn=peercred,cn=external,cn=auth$" "cn=reader,dc=example,dc=com"
+authz-regexp "^cn=%[2]s$" "cn=reader,dc=example,dc=com"
 database mdb
 suffix "dc=example,dc=com"
 rootdn "cn=root,dc=example,dc=com"
-rootpw root-writes
+rootpw %[3]s
 directory %[1]s/db
 maxsize 1073741824
 index objectClass eq
 index entryUUID eq
-access to * by dn.exact="cn=root,dc=example,dc=com" write by dn.exact="cn=limited,dc=example,dc=com" read by * none
-limits dn.exact="cn=root,dc=example,dc=com" size.prtotal=unlimited size=unlimited
+access to attrs=userPassword by anonymous auth by * none
+access to * by dn.exact="cn=reader,dc=example,dc=com" read by dn.exact="cn=limited,dc=example,dc=com" read by * none
+limits dn.exact="cn=reader,dc=example,dc=com" size=unlimited size.prtotal=unlimited time=unlimited
+`
+
+// accounts are added to what the caller's LDIF holds.
+const accounts = `
+dn: cn=reader,dc=example,dc=com
+objectClass: organizationalRole
+objectClass: simpleSecurityObject
+cn: reader
+userPassword: %[1]s
+
+dn: cn=limited,dc=example,dc=com
+objectClass: organizationalRole
+objectClass: simpleSecurityObject
+cn: limited
+userPassword: %[1]s
 `
 
 // StartSlapd runs slapd with what ldif writes, and stops it when the test ends.
+// The LDIF holds the suffix dc=example,dc=com and what is below it.
 func StartSlapd(t testing.TB, ldif func(io.Writer) error) *Slapd {
 	t.Helper()
-	const slapd = "/usr/sbin/slapd"
-	if _, err := os.Stat(slapd); err != nil {
+	if _, err := os.Stat(slapdBinary); err != nil {
 		t.Fatalf("these tests run OpenLDAP's server; install it with `make servers`: %v", err)
 	}
-	dir := t.TempDir()
+	// Not the test's own folder: its name can be longer than a socket's may be.
+	dir, err := os.MkdirTemp("", "slapd")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "db"), 0o700))
 	certificate(t, dir)
 	config := filepath.Join(dir, "slapd.conf")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, slapdConfig, dir), 0o600))
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, slapdConfig, dir, loopback.ClientName, password), 0o600))
+	load(t, config, ldif)
 
-	load := exec.CommandContext(t.Context(), "/usr/sbin/slapadd", "-q", "-f", config)
-	in, err := load.StdinPipe()
+	s := &Slapd{
+		SocketURL: "ldapi://" + url.PathEscape(filepath.Join(dir, "ldapi")),
+		CAFile:    filepath.Join(dir, "ca.pem"), Suffix: "dc=example,dc=com",
+		BindDN: "cn=reader,dc=example,dc=com", LimitedDN: "cn=limited,dc=example,dc=com", RootDN: "cn=root,dc=example,dc=com", Password: password,
+		ClientCertificate: filepath.Join(dir, "client.pem"), ClientKey: filepath.Join(dir, "client.key"), Dir: dir,
+	}
+	// A port that was free a moment ago may be taken: it is tried again, with others.
+	for attempt := 1; ; attempt++ {
+		s.URL, s.TLSURL = "ldap://"+freePort(t), "ldaps://"+freePort(t)
+		err := s.run(t, config)
+		if err == nil {
+			return s
+		}
+		if attempt == 3 {
+			t.Fatalf("start slapd: %v", err)
+		}
+	}
+}
+
+// load fills the database.
+func load(t testing.TB, config string, ldif func(io.Writer) error) {
+	t.Helper()
+	add := exec.CommandContext(t.Context(), slapaddBinary, "-q", "-f", config)
+	in, err := add.StdinPipe()
 	require.NoError(t, err)
 	var said bytes.Buffer
-	load.Stdout, load.Stderr = &said, &said
-	require.NoError(t, load.Start())
-	require.NoError(t, ldif(in))
-	require.NoError(t, in.Close())
-	require.NoError(t, load.Wait(), "slapadd: %s", &said)
-
-	plain, secure := freePort(t), freePort(t)
-	s := &Slapd{
-		URL: "ldap://" + plain, TLSURL: "ldaps://" + secure, CAFile: filepath.Join(dir, "ca.pem"),
-		BindDN: "cn=root,dc=example,dc=com", Password: "root-writes", Suffix: "dc=example,dc=com",
+	add.Stdout, add.Stderr = &said, &said
+	require.NoError(t, add.Start())
+	written := ldif(in)
+	if written == nil {
+		_, written = fmt.Fprintf(in, "\n"+accounts, password)
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	require.NoError(t, err)
-	serve := exec.Command(slapd, "-d", "0", "-f", config, "-h", s.URL+"/ "+s.TLSURL+"/")
-	serve.Stdout, serve.Stderr = log, log
+	_ = in.Close()                                       // slapadd tells whether it had all
+	require.NoError(t, add.Wait(), "slapadd: %s", &said) // says more than a broken pipe
+	require.NoError(t, written)
+}
+
+// run starts slapd and waits until it listens.
+func (s *Slapd) run(t testing.TB, config string) error {
+	t.Helper()
+	var said bytes.Buffer
+	// The socket comes last: slapd opens it only once it has both ports.
+	slapd := exec.Command(slapdBinary, "-d", "none", "-f", config, "-h", s.URL+"/ "+s.TLSURL+"/ "+s.SocketURL)
+	slapd.Stdout, slapd.Stderr = &said, &said
 	// It dies with the test, even with one that is killed.
-	serve.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, serve.Start())
+	slapd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := slapd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- slapd.Wait() }()
+	deadline := time.After(startsWithin)
+	for {
+		if conn, err := net.Dial("unix", filepath.Join(s.Dir, "ldapi")); err == nil {
+			_ = conn.Close() // it was only a knock
+			break
+		}
+		select {
+		case err := <-ended:
+			return fmt.Errorf("it ended: %w\n%s", err, &said)
+		case <-deadline:
+			_ = slapd.Process.Kill() // it may end by itself just now
+			<-ended
+			return fmt.Errorf("it does not listen after %s\n%s", startsWithin, &said)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	t.Cleanup(func() {
-		_ = serve.Process.Signal(syscall.SIGTERM) // it may have ended
-		_ = serve.Wait()                          // as asked
-		_ = log.Close()                           // nothing writes to it any more
+		_ = slapd.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case <-ended:
+		case <-time.After(stopsWithin):
+			_ = slapd.Process.Kill() // it hangs
+			<-ended
+		}
 	})
-	await(t, plain, log.Name())
-	await(t, secure, log.Name())
-	return s
+	return nil
 }
 
 func freePort(t testing.TB) string {
@@ -102,24 +189,4 @@ func freePort(t testing.TB) string {
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// await waits until something listens.
-func await(t testing.TB, address, log string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			require.NoError(t, conn.Close())
-			return
-		}
-		select {
-		case <-ctx.Done():
-			said, _ := os.ReadFile(log) // whatever there is helps
-			t.Fatalf("nothing listens on %s: %v\n%s", address, err, said)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
