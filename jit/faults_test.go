@@ -29,6 +29,11 @@ func TestRule_JIT_114_the_usual_faults(t *testing.T) {
 		e.Digest = w.show("bob", r.ID).Digest
 		w.refused(NotEligible, e)
 	})
+	t.Run("a membership of a team that is gone names nobody", func(t *testing.T) {
+		w := newWorld(t)
+		w.state.Apply(access.Remove(w.state.Teams["closers"]))
+		w.refused(NotEligible, Event{Kind: Submit, By: who("ann"), ID: "req_1", Ask: ask()})
+	})
 	t.Run("so are the gates", func(t *testing.T) {
 		w := newWorld(t)
 		r := w.submit("ann", ask())

@@ -27,9 +27,6 @@ func React(before *access.State, changes []access.Change, at time.Time) ([]acces
 	v := View{State: before, DirectoryAge: func(string) (time.Duration, bool) { return 0, true }}
 	x := &reaction{judge: newJudge(with(before, changes), v, at), t: t}
 	concerned := x.requests(func(r Request) bool {
-		if _, own := x.others[access.OtherKey{Kind: access.KindRequest, Key: r.ID}]; own {
-			return false // Step has judged it on this very changeset
-		}
 		return x.cause(r) != nil || r.State == Pending && t.quorums != nil
 	})
 	for _, r := range concerned {

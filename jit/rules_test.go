@@ -231,6 +231,13 @@ func TestRule_ACC_5_nobody_opens_a_role_that_they_do_not_hold_themselves(t *test
 	hold("asia")
 	_, refusal := w.do(e)
 	require.Nil(t, refusal)
+	dan := w.user("dan")
+	dan.Enabled = false
+	w.must(access.Put(dan))
+	e.Policy.ID, e.Policy.Scope.Subtree = "asia-below", true
+	w.refused(ElevationPrevented, e)
+	dan.Enabled = true
+	w.must(access.Put(dan))
 	e.Policy.Scope, e.Policy.ID = Scope{BusinessUnit: "root", Subtree: true}, "wide"
 	hold("root")
 	w.refused(ElevationPrevented, e) // Write at depth business unit reaches root alone
@@ -249,6 +256,13 @@ func TestRule_JIT_12_only_for_oneself_or_another_account_of_oneself(t *testing.T
 	w.approve("bob", r.ID)
 	require.True(t, w.may("ann", w.now).Allowed)
 	require.False(t, w.may("ann2", w.now).Allowed)
+
+	w.done(Event{Kind: Relinquish, By: who("ann2"), Request: r.ID})
+	r = w.submit("ann2", ask(func(a *Ask) { a.Beneficiary = "ann" }))
+	u := w.user("ann2")
+	u.Enabled = false
+	w.must(access.Put(u))
+	require.Equal(t, StatusVoid, w.status(r.ID), "nobody is left who asks")
 }
 
 func TestRule_JIT_16_persons_are_compared_not_accounts(t *testing.T) {
@@ -453,6 +467,45 @@ func TestRule_JIT_36_an_approval_counts_only_while_its_author_has_the_authority(
 	require.True(t, w.may("ann", w.now).Allowed, "after the grant is made it ends nothing")
 }
 
+func TestRule_JIT_36_a_disabled_or_conflicted_approver_has_no_voice_left(t *testing.T) {
+	for name, change := range map[string]func(*access.User){
+		"disabled":        func(u *access.User) { u.Enabled = false },
+		"the same person": func(u *access.User) { u.Person = "p-ann" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.policy(func(p *Policy) {
+				p.Stages[0].Approvers = append(p.Stages[0].Approvers, Subject{User: "zoe"})
+				p.Stages[0].Quorum = 2
+			})
+			r := w.submit("ann", ask())
+			w.approve("bob", r.ID)
+			bob := w.user("bob")
+			change(&bob)
+			w.must(access.Put(bob))
+			require.Equal(t, 0, Stages(w.view(), w.get(r.ID), w.now)[0].Approved)
+			require.Equal(t, StatusPending, w.approve("bea", r.ID).Status(w.now))
+			require.Equal(t, StatusActive, w.approve("zoe", r.ID).Status(w.now))
+		})
+	}
+}
+
+func TestRule_JIT_5_an_earlier_approval_must_rest_on_a_fresh_directory_too(t *testing.T) {
+	w := newWorld(t)
+	w.policy(func(p *Policy) {
+		p.Eligible = []Subject{{User: "ann"}}
+		p.Stages[0].Approvers = append(p.Stages[0].Approvers, Subject{User: "zoe"})
+		p.Stages[0].Quorum = 2
+	})
+	r := w.submit("ann", ask())
+	w.approve("bob", r.ID) // of the directory's group
+	e := w.approval("zoe", r.ID)
+	w.ages["ad"] = 24 * time.Hour
+	w.refused(DirectoryStale, e)
+	w.ages["ad"] = time.Hour
+	require.Equal(t, StatusActive, w.done(e).Status(w.now))
+}
+
 func TestRule_JIT_37_what_is_shown_comes_from_the_clock(t *testing.T) {
 	w := newWorld(t)
 	r := w.submit("ann", ask())
@@ -492,6 +545,14 @@ func TestRule_JIT_40_one_request_or_grant_for_a_person_and_target_at_a_time(t *t
 	require.Equal(t, r.ID, f.Members["grant"])
 	w.approve("bob", later.ID)
 
+	t.Run("two pending requests do not keep each other from being granted", func(t *testing.T) {
+		w := newWorld(t)
+		soon := w.submit("ann", ask())
+		fixed := w.submit("ann", ask(func(a *Ask) { a.Start = noon.Add(2 * time.Hour) }))
+		w.now = noon.Add(time.Hour)
+		w.approve("bob", soon.ID)
+		w.refused(Overlap, w.approval("bob", fixed.ID))
+	})
 	t.Run("it is judged again at the grant", func(t *testing.T) {
 		w := newWorld(t)
 		fixed := w.submit("ann", ask(func(a *Ask) { a.Start = noon.Add(2 * time.Hour) }))
@@ -687,6 +748,13 @@ func TestRule_JIT_60_the_digest_is_of_the_effect_and_the_same_for_every_reader(t
 	require.NoError(t, again.seal())
 	require.Equal(t, ev.Digest, again.Digest, "the canonical form survives reading")
 
+	x := newWorld(t)
+	x.policy(func(p *Policy) { p.Eligible = append(p.Eligible, Subject{User: "ann"}) })
+	other := x.submit("ann", ask())
+	require.Len(t, x.show("bea", other.ID).EligibleVia, 2)
+	x.must(access.Remove(x.state.Memberships[access.MembershipKey{Team: "closers", User: "ann"}]))
+	require.Equal(t, other.Digest, x.show("bea", other.ID).Digest, "nor one way less of being eligible")
+
 	b := access.BusinessUnit{Environment: env, ID: "branch", Name: "branch", Parent: "sales", ManagedBy: access.ByFile}
 	w.must(access.Put(b))
 	hold := access.Assignment{Environment: env, ID: "a-more", Role: "manager", Principal: access.UserID("ann").Principal(), BusinessUnit: "sales",
@@ -846,6 +914,11 @@ func TestRule_JIT_68_a_changeset_ends_what_it_takes_the_ground_from(t *testing.T
 			p.MaxDuration, p.DefaultDuration, p.Version = hour, hour, 2
 			return put(p)
 		}, "policy-changed", ""},
+		"the policy asks for more approvers than there are": {func(w *world) []access.Change {
+			p := basePolicy()
+			p.Stages[0].Quorum, p.Version = 3, 2
+			return put(p)
+		}, "unreachable", ""},
 		"all approvers go": {func(w *world) []access.Change { return remove(w.state.Teams["deciders"]) }, "unreachable", ""},
 		"something else changes": {func(w *world) []access.Change {
 			u, b := w.user("zoe"), w.state.BusinessUnits["asia"]
@@ -878,6 +951,43 @@ func TestRule_JIT_68_a_changeset_ends_what_it_takes_the_ground_from(t *testing.T
 			require.Contains(t, string(last.Detail), "cause")
 		})
 	}
+}
+
+func TestRule_JIT_68_losing_the_licence_or_the_group_alone_ends_it(t *testing.T) {
+	for _, change := range []func(*access.User){func(u *access.User) { u.Licensed = false }, func(u *access.User) { u.Admitted = false }} {
+		e := access.Environment{ID: env, Name: "Contoso", RequireLicence: true, SecurityGroup: &access.GroupRef{Source: "ad", Group: "g"}, ManagedBy: access.ByFile}
+		w := newWorld(t, access.Put(e))
+		r := w.approve("bob", w.submit("ann", ask()).ID)
+		u := w.user("ann")
+		change(&u)
+		w.must(access.Put(u))
+		require.Equal(t, "subject", w.get(r.ID).Grant.Ended.Reason)
+	}
+}
+
+func TestRule_JIT_68_a_manager_who_goes_leaves_the_request_without_approver(t *testing.T) {
+	w := newWorld(t)
+	w.policy(func(p *Policy) { p.Stages[0].Approvers = []Subject{{Manager: true}} })
+	r := w.submit("ann", ask())
+	u := w.user("ann")
+	u.Manager = ""
+	w.must(access.Put(u))
+	require.Equal(t, "unreachable", w.get(r.ID).Reason)
+}
+
+func TestRule_RQ13_a_new_policy_version_sets_approvals_of_the_old_one_aside(t *testing.T) {
+	w := newWorld(t)
+	w.policy(func(p *Policy) { p.Stages[0].Quorum = 2 })
+	r := w.submit("ann", ask())
+	w.approve("bob", r.ID)
+	w.policy(func(p *Policy) { p.PendingTTL = hour })
+	got := w.get(r.ID)
+	require.True(t, got.Decisions[0].Lapsed)
+	require.Equal(t, 3, got.PolicyVersion)
+	require.Equal(t, 0, Stages(w.view(), got, w.now)[0].Approved)
+	require.Equal(t, []string{"jit.request.decision_lapsed", "jit.request.repinned"}, w.operations()[len(w.events)-2:])
+	require.Equal(t, StatusPending, w.approve("bea", r.ID).Status(w.now))
+	require.Equal(t, StatusActive, w.approve("bob", r.ID).Status(w.now))
 }
 
 func TestRule_JIT_70_the_sweeper_writes_true_instants_and_once(t *testing.T) {
@@ -961,6 +1071,13 @@ func TestOffersListWhatAPersonCanAskFor(t *testing.T) {
 	require.Empty(t, Eligible(w.view(), who("nobody"), w.now))
 	w.ages["ad"] = 24 * time.Hour
 	require.Equal(t, DirectoryStale, Eligible(w.view(), who("ann"), w.now)[0].Problem)
+
+	near := basePolicy()
+	near.ID, near.Scope = "near", Scope{BusinessUnit: "sales"}
+	w.must(access.Put(near))
+	offers = Eligible(w.view(), who("ann"), w.now)
+	require.Len(t, offers, 1)
+	require.Equal(t, "near", offers[0].Policy, "the policy that answers")
 }
 
 func TestAPreviewTellsEveryProblemAndWritesNothing(t *testing.T) {
@@ -1000,6 +1117,11 @@ func TestAQueueHoldsWhatLapsesFirstFirst(t *testing.T) {
 	}
 	require.Equal(t, want, got)
 	require.Empty(t, Queue(w.view(), who("dan"), w.now), "an Elevation Administrator is no approver")
+
+	w.policy(func(p *Policy) { p.Stages[0].Quorum = 2 })
+	w.approve("bob", want[0])
+	require.Len(t, Queue(w.view(), who("bob"), w.now), 2, "what he has decided waits for others")
+	require.Len(t, Queue(w.view(), who("bea"), w.now), 3)
 }
 
 func ExampleTable() {
