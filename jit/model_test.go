@@ -320,6 +320,9 @@ func TestRule_JIT_111_properties_of_long_games(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := twoApprovers(t)
 		all := moves()
+		for i := range rapid.IntRange(0, 4).Draw(t, "begun") { // so that many games come to a grant
+			all[i].make(w)
+		}
 		for range rapid.IntRange(1, 30).Draw(t, "moves") {
 			before := w.fork()
 			w.now = w.now.Add(time.Duration(rapid.SampledFrom([]int64{0, 1, int64(time.Microsecond), int64(7 * time.Minute), int64(time.Hour)}).Draw(t, "gap"))).Truncate(time.Microsecond)
