@@ -101,6 +101,19 @@ func (r *Rules) Environments() []access.EnvironmentID {
 	return ids
 }
 
+// Persons tells whether some rule says which person an account of the environment
+// belongs to (Rule JIT-16).
+func (r *Rules) Persons(env access.EnvironmentID) bool {
+	for _, list := range r.users {
+		for _, u := range list {
+			if u.env.id == env && u.person != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Sources lists the sources that the rules read, sorted.
 func (r *Rules) Sources() []directory.SourceID {
 	set := map[directory.SourceID]bool{}

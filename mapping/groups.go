@@ -606,13 +606,22 @@ func (t *team) nameKey() teamName { return teamName{t.want.BusinessUnit, access.
 func (u *update) openName(t *team) {
 	k := t.nameKey()
 	t.world.names[k] = append(t.world.names[k], t)
+	u.reopenNames(t, k)
+}
+
+// reopenNames has a name decided again, and the one that the team has now:
+// whether that is free depends on whether the team stays.
+func (u *update) reopenNames(t *team, k teamName) {
 	t.world.openNames[k] = struct{}{}
+	if now, ok := u.state(t.world.id).Teams[t.id]; ok {
+		t.world.openNames[teamName{now.BusinessUnit, access.Fold(now.Name)}] = struct{}{}
+	}
 }
 
 func (u *update) closeName(t *team) {
 	k := t.nameKey()
 	without(t.world.names, k, t)
-	t.world.openNames[k] = struct{}{}
+	u.reopenNames(t, k)
 	u.findings.set(t.topic(NameTaken))
 }
 

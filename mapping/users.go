@@ -326,7 +326,7 @@ func (u *update) attach(s *source, p *person) {
 	}
 	login := access.Fold(p.want.Login)
 	p.world.logins[login] = append(p.world.logins[login], p)
-	p.world.openLogins[login] = struct{}{}
+	u.openLogin(p, login)
 	u.people.add(p)
 }
 
@@ -343,7 +343,16 @@ func (u *update) detach(s *source, p *person) {
 	}
 	login := access.Fold(p.want.Login)
 	without(p.world.logins, login, p)
+	u.openLogin(p, login)
+}
+
+// openLogin has a login decided again, and the one that the user has now: whether
+// that is free depends on whether the user stays.
+func (u *update) openLogin(p *person, login string) {
 	p.world.openLogins[login] = struct{}{}
+	if now, ok := u.state(p.world.id).Users[p.want.ID]; ok {
+		p.world.openLogins[access.Fold(now.Login)] = struct{}{}
+	}
 }
 
 func without[K comparable, V comparable](m map[K][]V, k K, v V) {
