@@ -85,23 +85,6 @@ func (d *dictionary) unpack(p packed) map[string][]string {
 	return out
 }
 
-// get returns an attribute's first value, or "".
-func (d *dictionary) get(p packed, name string) string {
-	want, ok := d.numbers[name]
-	if !ok {
-		return ""
-	}
-	for p != "" {
-		got := p.uvarint()
-		for i := range p.uvarint() {
-			if v := p.value(); got == want && i == 0 {
-				return v
-			}
-		}
-	}
-	return ""
-}
-
 // same tells whether the attributes say what is packed. With partial, what they
 // leave out is as it was (Rule GRAPH-16).
 func (d *dictionary) same(p packed, attributes map[string][]string, partial bool) bool {
@@ -130,4 +113,19 @@ func (d *dictionary) same(p packed, attributes map[string][]string, partial bool
 		}
 	}
 	return matched == 0
+}
+
+// missing names the packed attributes that the given ones do not mention.
+func (d *dictionary) missing(p packed, attributes map[string][]string) []string {
+	var names []string
+	for p != "" {
+		name := d.names[p.uvarint()]
+		for range p.uvarint() {
+			p.value()
+		}
+		if _, ok := attributes[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }

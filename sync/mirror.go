@@ -201,6 +201,8 @@ func (s *source) begin(mode directory.Mode) *Round {
 		removed:      map[directory.ObjectID]struct{}{},
 		removedEdges: map[directory.Edge]struct{}{},
 		whole:        map[relationOf]struct{}{},
+		settled:      map[directory.ObjectID]struct{}{},
+		unmentioned:  map[directory.ObjectID][]string{},
 	}
 	return s.round
 }

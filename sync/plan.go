@@ -427,8 +427,7 @@ func (p *planner) settle(s *access.State, changes []access.Change) (full, asked 
 		if err != nil {
 			left := p.leaveInvalid(changes, err)
 			if len(left) == len(changes) {
-				p.plan.Violations = append(p.plan.Violations, Violation{Guard: GuardRules, Environment: s.Environment.ID, Final: true,
-					Problem: err.Error(), Hint: "no plan can be applied that breaks a rule: correct the mapping, the files or the directory"})
+				p.refuse(s, err.Error(), "no plan can be applied that breaks a rule: correct the mapping, the files or the directory")
 				return nil, nil
 			}
 			changes = left
@@ -449,10 +448,15 @@ func (p *planner) settle(s *access.State, changes []access.Change) (full, asked 
 		}
 		changes = again
 	}
-	p.plan.Violations = append(p.plan.Violations, Violation{Guard: GuardRules, Environment: s.Environment.ID, Final: true,
-		Problem: "the changes that the mapping and the files want contradict each other",
-		Hint:    "see the findings; report this with the plan as JSON if they do not explain it"})
+	p.refuse(s, "the changes that the mapping and the files want contradict each other",
+		"see the findings; report this with the plan as JSON if they do not explain it")
 	return nil, nil
+}
+
+// refuse holds the plan because an environment cannot be planned at all.
+func (p *planner) refuse(s *access.State, problem, hint string) {
+	p.plan.unfinished = true
+	p.violation(Violation{Guard: GuardRules, Environment: s.Environment.ID, Final: true, Problem: problem, Hint: hint})
 }
 
 // followers are the keys in full that were not asked for.

@@ -16,9 +16,9 @@ import (
 // Until then the same pages may come again and in any order (Rule SRC-3).
 //
 // A round that contradicts itself is the connector's to settle, by reading the
-// object again and handing over the answer, a group's as a whole list: that
-// decides. Where it did not, the removal stands, since it is the safe side, it is
-// reported, and the next round is a full one.
+// object again and handing over the answer on the last page, a group's edges as a
+// whole list: that decides. Where it did not, the removal stands, since it is the
+// safe side, it is reported, and the next round is a full one.
 type Round struct {
 	source *source
 	mode   directory.Mode
@@ -29,6 +29,11 @@ type Round struct {
 	removed      map[directory.ObjectID]struct{}
 	removedEdges map[directory.Edge]struct{}
 	whole        map[relationOf]struct{}
+	// settled are the objects of the last page, which decides about them.
+	settled map[directory.ObjectID]struct{}
+	// unmentioned are, in a full round, the attributes of an object that none of
+	// its partial states has named so far.
+	unmentioned map[directory.ObjectID][]string
 
 	objects, edges int // read
 	problems       []directory.Problem
@@ -50,6 +55,11 @@ func (r *Round) Apply(page directory.Page, now time.Time) error {
 			r.problem(directory.Problem{DN: u.DN, Text: "an object without an id was left out; see which attribute the source's configuration takes the id from"})
 			continue
 		}
+		if page.Complete {
+			delete(r.removed, u.ID)
+			r.settled[u.ID] = struct{}{}
+		}
+		r.mention(u)
 		if o, changed := f.put(u); changed {
 			r.source.batch.put(o)
 		}
@@ -59,6 +69,9 @@ func (r *Round) Apply(page directory.Page, now time.Time) error {
 	}
 	for _, id := range page.Removed {
 		r.removed[id] = struct{}{}
+		if page.Complete {
+			r.settled[id] = struct{}{}
+		}
 	}
 	for _, p := range page.Problems {
 		r.problem(p)
@@ -71,6 +84,30 @@ func (r *Round) Apply(page directory.Page, now time.Time) error {
 		r.complete(now)
 	}
 	return nil
+}
+
+// mention notes which attributes a partial state leaves out. If nothing in the
+// full round names them, they are gone.
+func (r *Round) mention(u directory.Upsert) {
+	if r.mode != directory.Full || !u.Partial {
+		return
+	}
+	f := r.source.facts
+	n := f.lookupID(u.ID)
+	if n == 0 || f.refs[n].object == nil {
+		return
+	}
+	var names []string
+	if o := f.refs[n].object; o.seen != f.round {
+		names = f.names.missing(o.attributes, u.Attributes)
+	} else {
+		names = slices.DeleteFunc(r.unmentioned[u.ID], func(name string) bool { _, ok := u.Attributes[name]; return ok })
+	}
+	if len(names) > 0 {
+		r.unmentioned[u.ID] = names
+	} else {
+		delete(r.unmentioned, u.ID)
+	}
 }
 
 func (r *Round) members(m directory.Members) {
@@ -115,6 +152,7 @@ func (r *Round) problem(p directory.Problem) {
 		if o := f.refs[n].object; o != nil {
 			o.seen = f.round
 		}
+		delete(r.unmentioned, f.id(n))
 		if l := f.refs[n].links; l != nil {
 			l.kept = f.round
 		}
@@ -143,9 +181,11 @@ func (r *Round) complete(now time.Time) {
 	if r.mode == directory.Full {
 		for n := range f.refs {
 			if o := f.refs[n].object; o != nil && o.seen != f.round {
-				s.batch.delete(f.id(refNo(n)))
-				f.remove(refNo(n))
+				r.removeUnseen(refNo(n))
 			}
+		}
+		for id, names := range r.unmentioned {
+			r.clear(id, names)
 		}
 	}
 	contradicted := r.problemCount > before
@@ -158,6 +198,41 @@ func (r *Round) complete(now time.Time) {
 	}
 	s.completed, s.round = now, nil
 	r.done = true
+}
+
+// removeUnseen ends an object that a full round did not name. Edges that the
+// round did name stay, pending (Rule SRC-5); the store ends them with the object,
+// so they are stored again.
+func (r *Round) removeUnseen(n refNo) {
+	s, f := r.source, r.source.facts
+	s.batch.delete(f.id(n))
+	for _, e := range f.refs[n].in {
+		s.batch.edge(f.edge(e), true)
+	}
+	if l := f.refs[n].links; l != nil {
+		for _, out := range l.out {
+			for _, e := range out {
+				s.batch.edge(f.edge(e), true)
+			}
+		}
+	}
+	f.remove(n)
+}
+
+// clear ends attributes that a full round did not name.
+func (r *Round) clear(id directory.ObjectID, names []string) {
+	f := r.source.facts
+	n := f.lookupID(id)
+	if n == 0 || f.refs[n].object == nil {
+		return
+	}
+	cleared := map[string][]string{}
+	for _, name := range names {
+		cleared[name] = nil
+	}
+	if o, changed := f.put(directory.Upsert{Partial: true, Object: directory.Object{ID: id, Attributes: cleared}}); changed {
+		r.source.batch.put(o)
+	}
 }
 
 // settle ends the time in which a name that two objects claim means whom it
@@ -240,7 +315,7 @@ func (r *Round) removeNamed(id directory.ObjectID) {
 		return
 	}
 	if o := f.refs[n].object; o != nil {
-		if o.seen == f.round {
+		if _, settled := r.settled[id]; o.seen == f.round && !settled {
 			r.contradiction(id, "the source said of one round that the object is there and that it is gone")
 		}
 		r.source.batch.delete(id)
