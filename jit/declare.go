@@ -235,9 +235,16 @@ func (in resolver) team(e declaredSubject, path string) access.TeamID {
 		return t.ID
 	}
 	found := in.teams[access.Fold(e.Team)]
-	if e.BusinessUnit != "" {
+	if e.BusinessUnit != "" && len(found) > 0 {
 		unit := in.unit(e.BusinessUnit, path+".business_unit")
 		found = slices.DeleteFunc(slices.Clone(found), func(t access.Team) bool { return t.BusinessUnit != unit })
+		if len(found) == 0 {
+			in.failed[path+".team"] = true
+			if !in.failed[path+".business_unit"] {
+				in.fault(path+".business_unit", fmt.Sprintf("no team %q is in business unit %q", e.Team, e.BusinessUnit), "")
+			}
+			return access.TeamID(e.Team)
+		}
 	}
 	switch len(found) {
 	case 1:
@@ -261,5 +268,6 @@ func names[K comparable, V any](m map[K]V, name func(V) string) []string {
 	for _, v := range m {
 		out = append(out, name(v))
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }

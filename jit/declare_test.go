@@ -2,6 +2,7 @@ package jit
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,8 +64,9 @@ func TestRule_JIT_9_the_faults_of_a_policy_file_say_where_and_what_to_do(t *test
 		name := filepath.Base(f)
 		t.Run(strings.TrimSuffix(strings.TrimPrefix(name, "bad_"), ".yaml"), func(t *testing.T) {
 			w := newWorld(t)
-			second := access.Team{Environment: env, ID: "t2", Name: "Closers", BusinessUnit: "asia", ManagedBy: access.ByFile}
-			w.must(access.Put(second))
+			for i, unit := range []access.BusinessUnitID{"asia", "root"} {
+				w.must(access.Put(access.Team{Environment: env, ID: access.TeamID(fmt.Sprintf("bidders-%d", i)), Name: "Bidders", BusinessUnit: unit, ManagedBy: access.ByFile}))
+			}
 			_, err := load(t, name, w)
 			require.Error(t, err)
 			want := strings.TrimSuffix(f, ".yaml") + ".txt"

@@ -1128,3 +1128,28 @@ func ExampleTable() {
 	fmt.Println(strings.SplitN(Table(), "\n", 2)[0])
 	// Output: | Row | State | Event | Who | Guard | Next | Written | Audit events |
 }
+
+func TestRule_BU_6_a_default_team_is_its_units_users(t *testing.T) {
+	w := newWorld(t)
+	w.policy(func(p *Policy) {
+		p.Eligible = []Subject{{Team: access.BusinessUnitID("sales").DefaultTeam()}}
+		p.Stages[0] = Stage{Approvers: []Subject{{Team: access.BusinessUnitID("europe").DefaultTeam()}}, Quorum: 3}
+	})
+	r := w.submit("cleo", ask())
+	require.Equal(t, 3, Stages(w.view(), r, w.now)[0].Approvers)
+	for _, u := range []access.UserID{"bob", "bea", "zoe"} {
+		r = w.approve(u, r.ID)
+	}
+	require.Equal(t, StatusActive, r.Status(w.now))
+	w.refused(NotFound, Event{Kind: Revoke, By: who("sam"), Request: r.ID, Comment: "of another unit"})
+
+	r = w.submit("ann", ask())
+	zoe := w.user("zoe")
+	zoe.BusinessUnit = "asia"
+	w.must(access.Put(zoe))
+	require.Equal(t, "unreachable", w.get(r.ID).Reason)
+	cleo := w.user("cleo")
+	cleo.BusinessUnit = "asia"
+	w.must(access.Put(cleo))
+	require.Equal(t, "subject", w.get("req_001").Grant.Ended.Reason)
+}
