@@ -70,7 +70,6 @@ type Evaluation struct {
 	findings findings
 	matches  []int // by rule: how many users or groups it matched
 	act      activation
-	changed  map[Key]struct{} // in this update
 }
 
 // source is what an evaluation knows of one source.
@@ -191,16 +190,21 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 			g.source.gates = append(g.source.gates, g)
 		}
 	}
-	var all []Touched
-	for id := range e.sources {
-		for _, kind := range [...]directory.Kind{directory.KindUser, directory.KindGroup} {
-			view.Objects(id, kind, func(o directory.Object) bool {
-				all = append(all, Touched{Source: id, Object: o.ID})
-				return true
-			})
-		}
+	u := e.begin(now)
+	for _, s := range e.sources {
+		// Users first, as in touch. Nothing depends on anything yet, so that there is
+		// nothing to judge again.
+		view.Objects(s.id, directory.KindUser, func(o directory.Object) bool {
+			u.evaluateUser(s, o.ID)
+			return true
+		})
+		view.Objects(s.id, directory.KindGroup, func(o directory.Object) bool {
+			u.evaluateGroup(s, o.ID)
+			return true
+		})
 	}
-	e.Update(now, all)
+	u.settle()
+	e.now = nil
 	return e
 }
 
@@ -231,10 +235,24 @@ func (e *Evaluation) newSource(id directory.SourceID) *source {
 // have come back to what they were. The cost goes by what was touched: a user's
 // groups, an edge's member, a touched group's members.
 func (e *Evaluation) Update(now Current, touched []Touched) []Key {
-	u := &update{Evaluation: e, people: set[*person]{}, teams: set[*team]{}, expand: set[*expansion]{}, judge: set[judgement]{}}
-	e.now, e.changed = now, map[Key]struct{}{}
+	u := e.begin(now)
+	u.changed = map[Key]struct{}{}
 	u.reopen()
 	u.touch(touched)
+	u.settle()
+	changed := slices.SortedFunc(maps.Keys(u.changed), Key.compare)
+	e.now = nil
+	return changed
+}
+
+func (e *Evaluation) begin(now Current) *update {
+	e.now = now
+	return &update{Evaluation: e, people: set[*person]{}, teams: set[*team]{}, expand: set[*expansion]{}, judge: set[judgement]{}}
+}
+
+// settle decides, in order, what depends on each other: who is in which group,
+// who is in which environment, whom it admits, what teams are called and hold.
+func (u *update) settle() {
 	u.expandAndJudge()
 	u.settleLogins()
 	u.settleGates()
@@ -245,9 +263,6 @@ func (e *Evaluation) Update(now Current, touched []Touched) []Key {
 	for t := range u.teams {
 		u.settleTeam(t)
 	}
-	changed := slices.SortedFunc(maps.Keys(e.changed), Key.compare)
-	e.now, e.changed = nil, nil
-	return changed
 }
 
 type set[T comparable] map[T]struct{}
@@ -257,10 +272,11 @@ func (s set[T]) add(v T) { s[v] = struct{}{} }
 // update is one run of Update: what is still to be settled.
 type update struct {
 	*Evaluation
-	people set[*person]
-	teams  set[*team]
-	expand set[*expansion]
-	judge  set[judgement]
+	people  set[*person]
+	teams   set[*team]
+	expand  set[*expansion]
+	judge   set[judgement]
+	changed map[Key]struct{} // nil if nobody asks
 }
 
 // judgement is whether an account is a member of an expansion.
@@ -269,7 +285,17 @@ type judgement struct {
 	account   *account
 }
 
-func (u *update) mark(k Key) { u.changed[k] = struct{}{} }
+func (u *update) mark(env access.EnvironmentID, kind access.Kind, key string) {
+	if u.changed != nil {
+		u.changed[Key{env, kind, key}] = struct{}{}
+	}
+}
+
+func (u *update) markMembership(t *team, user access.UserID) {
+	if u.changed != nil {
+		u.mark(t.world.id, access.KindMembership, access.JoinKey(string(t.id), string(user)))
+	}
+}
 
 func (u *update) state(env access.EnvironmentID) *access.State {
 	if s, ok := u.now.State(env); ok {

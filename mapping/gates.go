@@ -103,7 +103,7 @@ func (u *update) settleGates() {
 		}
 		if gate.RequireLicence != w.gate.RequireLicence || !sameRef(gate.SecurityGroup, w.gate.SecurityGroup) {
 			w.gate = gate
-			u.mark(Key{w.id, access.KindEnvironment, string(w.id)})
+			u.mark(w.id, access.KindEnvironment, string(w.id))
 		}
 	}
 }

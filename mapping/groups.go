@@ -365,7 +365,7 @@ func (u *update) changeTeam(t, to *team) {
 	if t.rule != to.rule {
 		for a := range t.expansion.members { // their origin names the rule
 			if p := a.person(t.world); p != nil {
-				u.mark(t.membershipKey(p.want.ID))
+				u.markMembership(t, p.want.ID)
 			}
 		}
 	}
@@ -397,9 +397,9 @@ func (u *update) removeTeam(g *group, t *team) {
 	u.dropExpansion(t.expansion)
 	for _, id := range t.assignments {
 		delete(t.world.assignments, id)
-		u.mark(Key{t.world.id, access.KindAssignment, string(id)})
+		u.mark(t.world.id, access.KindAssignment, string(id))
 	}
-	u.mark(Key{t.world.id, access.KindTeam, string(t.id)})
+	u.mark(t.world.id, access.KindTeam, string(t.id))
 	u.closeName(t)
 	delete(t.world.teams, t.id)
 	delete(u.teams, t)
@@ -586,12 +586,8 @@ func (u *update) setMember(x *expansion, a *account, s *step) {
 		}
 	}
 	if p != nil && (s == nil || old == nil || old.path != s.path) {
-		u.mark(x.team.membershipKey(p.want.ID))
+		u.markMembership(x.team, p.want.ID)
 	}
-}
-
-func (t *team) membershipKey(user access.UserID) Key {
-	return Key{t.world.id, access.KindMembership, access.JoinKey(string(t.id), string(user))}
 }
 
 func (t *team) membership(p *person, s *step) access.Membership {
@@ -677,7 +673,7 @@ func (u *update) settleName(w *world, state *access.State, k teamName) (open boo
 		}
 		if !sameTeam(next, t.desired) {
 			t.desired = next
-			u.mark(Key{w.id, access.KindTeam, string(t.id)})
+			u.mark(w.id, access.KindTeam, string(t.id))
 		}
 	}
 	return open
@@ -718,13 +714,13 @@ func (u *update) settleTeam(t *team) {
 		ids = append(ids, a.ID)
 		if t.world.assignments[a.ID] != a {
 			t.world.assignments[a.ID] = a
-			u.mark(KeyOf(a))
+			u.mark(env.id, access.KindAssignment, string(a.ID))
 		}
 	}
 	for _, id := range t.assignments {
 		if !slices.Contains(ids, id) {
 			delete(t.world.assignments, id)
-			u.mark(Key{env.id, access.KindAssignment, string(id)})
+			u.mark(env.id, access.KindAssignment, string(id))
 		}
 	}
 	t.assignments = ids

@@ -376,10 +376,10 @@ func (u *update) setIn(p *person, in bool) {
 		return
 	}
 	p.in = in
-	u.mark(Key{p.world.id, access.KindUser, string(p.want.ID)})
+	u.mark(p.world.id, access.KindUser, string(p.want.ID))
 	for _, x := range p.account.in {
 		if x.team != nil && x.team.world == p.world {
-			u.mark(x.team.membershipKey(p.want.ID))
+			u.markMembership(x.team, p.want.ID)
 			if in {
 				x.team.outside--
 			} else {
@@ -467,7 +467,7 @@ func (u *update) settlePerson(p *person) {
 	if next != p.desired {
 		p.desired = next
 		if p.in {
-			u.mark(Key{p.world.id, access.KindUser, string(next.ID)})
+			u.mark(p.world.id, access.KindUser, string(next.ID))
 		}
 	}
 }
