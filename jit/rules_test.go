@@ -1151,5 +1151,5 @@ func TestRule_BU_6_a_default_team_is_its_units_users(t *testing.T) {
 	cleo := w.user("cleo")
 	cleo.BusinessUnit = "asia"
 	w.must(access.Put(cleo))
-	require.Equal(t, "subject", w.get("req_001").Grant.Ended.Reason)
+	require.Equal(t, "eligibility", w.get("req_001").Grant.Ended.Reason)
 }
