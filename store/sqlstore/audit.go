@@ -220,14 +220,14 @@ func (db *DB) verifyRevisions(ctx context.Context, tx *sqlx.Tx, after, upto acce
 		int64(after), int64(upto)); err != nil {
 		return fmt.Errorf("revisions: %w", err)
 	}
-	for i, r := range rows {
-		e := first[r.Revision]
-		if r.Revision != after+1+access.Revision(i) || r.At != e.At.UnixMicro() || r.Changes != e.Changes {
-			return tampered("revision %d (event %d): the list of revisions does not say what its event says", after+1+access.Revision(i), e.Seq)
+	for rev := after + 1; rev <= upto; rev++ {
+		i, e := int(rev-after-1), first[rev]
+		if i >= len(rows) || rows[i].Revision != rev {
+			return tampered("revision %d (event %d): it is missing from the list of revisions", rev, e.Seq)
 		}
-	}
-	if missing := int(upto-after) - len(rows); missing != 0 {
-		return tampered("revision %d: it is missing from the list of revisions", upto)
+		if rows[i].At != e.At.UnixMicro() || rows[i].Changes != e.Changes {
+			return tampered("revision %d (event %d): the list of revisions does not say what its event says", rev, e.Seq)
+		}
 	}
 	return nil
 }

@@ -26,9 +26,17 @@ func (u *unreadable) Error() string {
 	return fmt.Sprintf("a row of %s that begins with %q cannot be read: %s", u.table, u.texts, u.problem)
 }
 
-// take makes the object of the row that was scanned.
-func (n *noun) take(r *decoder) (access.Object, error) {
-	o := n.read(r)
+// take makes the object of the current row.
+func (n *noun) take(ctx context.Context, r *decoder, rows *sql.Rows) (access.Object, error) {
+	var o access.Object
+	if err := r.scan(rows); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		r.fail(err.Error())
+	} else {
+		o = n.read(r)
+	}
 	if r.err != nil {
 		return nil, &unreadable{n.table, slices.Clone(r.texts[:min(len(r.texts), 1+len(n.key))]), r.err.Error()}
 	}
@@ -45,10 +53,7 @@ func (n *noun) each(ctx context.Context, q sqlx.QueryerContext, r *decoder, quer
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := r.scan(rows); err != nil {
-			return fmt.Errorf("%s: %w", n.table, err)
-		}
-		o, err := n.take(r)
+		o, err := n.take(ctx, r, rows)
 		if err != nil {
 			return err
 		}
@@ -188,10 +193,7 @@ func (db *DB) ofNoun(ctx context.Context, tx *sqlx.Tx, n *noun, seen map[string]
 		return yield(d)
 	}
 	for rows.Next() {
-		if err := r.scan(rows); err != nil {
-			return fmt.Errorf("%s: %w", n.table, err)
-		}
-		o, err := n.take(r)
+		o, err := n.take(ctx, r, rows)
 		if err != nil {
 			return err
 		}
