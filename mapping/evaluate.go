@@ -44,9 +44,10 @@ type Current interface {
 	State(access.EnvironmentID) (*access.State, bool)
 }
 
-// Gate is what the rules say of who gets into an environment.
+// Gate is what the rules say of who gets into an environment. Where several
+// sources have a group of their own, SecurityGroup is the first one listed.
 type Gate struct {
-	SecurityGroup  *access.GroupRef
+	SecurityGroup  *access.GroupRef // never nil where the file has one
 	RequireLicence bool
 }
 
