@@ -3,6 +3,7 @@
 //
 // A read is complete when the server itself says so with a result and an empty
 // paging cookie, never because a stream ended (Rules SRC-1, LDAP-6, LDAP-14).
+// What it holds at a time is bounded by the page and the largest group.
 // Nothing is ever sent to another host: referrals make a read incomplete.
 //
 // It does not follow changes (content synchronisation) and does not speak Active
@@ -13,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -65,10 +65,11 @@ type Users struct {
 	DisplayName string `yaml:"display_name"` // cn
 	Mail        string `yaml:"mail"`         // mail
 	Manager     string `yaml:"manager"`      // manager, a DN
-	// Disabled names an attribute whose presence disables the account, such as
-	// pwdAccountLockedTime (Rule LDAP-13). Empty: accounts have no such mark.
+	// Disabled marks accounts that may not be used (Rule LDAP-13): "name" is an
+	// attribute that only they have, such as pwdAccountLockedTime, and "name=value"
+	// one that has this value. Empty: accounts have no such mark.
 	Disabled string `yaml:"disabled"`
-	// Guest names an attribute and a value, "name=value", that mark a guest.
+	// Guest marks guests, as "name=value".
 	Guest string `yaml:"guest"`
 }
 
@@ -83,9 +84,6 @@ type Groups struct {
 	Owner   string   `yaml:"owner"` // owner
 }
 
-// memberAttributes are the attributes that list members, by object class.
-var memberAttributes = map[string]string{"groupOfNames": "member", "groupOfUniqueNames": "uniqueMember", "posixGroup": "memberUid"}
-
 const (
 	defaultPageSize = 1000
 	maxPageSize     = 100_000
@@ -96,22 +94,16 @@ const (
 func (c Config) Validate() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	u, err := url.Parse(c.URL)
+	where, err := parseURL(c.URL)
 	switch {
 	case err != nil:
 		fault("url: %w", err)
-	case u.Scheme != "ldaps" && u.Scheme != "ldap" && u.Scheme != "ldapi":
-		fault("url: want ldaps://host, ldap://host or ldapi://path, not %q", c.URL)
-	case u.User != nil:
-		fault("url: a URL carries no password; use bind_dn and password")
-	case u.Scheme == "ldap" && !c.StartTLS && !c.InsecurePlaintextLoopback:
+	case where.scheme == "ldap" && !c.StartTLS && !c.InsecurePlaintextLoopback:
 		fault("url: ldap:// would send the password in the clear (Rule LDAP-1); use ldaps:// or start_tls: true")
-	case u.Scheme == "ldap" && !c.StartTLS && !loopback(u.Hostname()):
-		fault("insecure_plaintext_loopback: %s is not this host", u.Hostname())
-	case u.Scheme != "ldap" && c.StartTLS:
+	case where.scheme == "ldap" && !c.StartTLS && !loopback(where.host):
+		fault("insecure_plaintext_loopback: %s is not this host", where.host)
+	case where.scheme != "ldap" && c.StartTLS:
 		fault("start_tls: goes with ldap:// only")
-	case u.Scheme != "ldapi" && u.Hostname() == "":
-		fault("url: the host is missing")
 	}
 	switch {
 	case c.External && (c.BindDN != "" || c.Password != ""):
@@ -126,7 +118,7 @@ func (c Config) Validate() error {
 	if (c.ClientCertificate == "") != (c.ClientKey == "") {
 		fault("client_certificate, client_key: want both or none")
 	}
-	if c.External && u != nil && u.Scheme != "ldapi" && c.ClientCertificate == "" {
+	if c.External && err == nil && where.scheme != "ldapi" && c.ClientCertificate == "" {
 		fault("external: needs ldapi:// or a client_certificate")
 	}
 	dn := func(field, base string) {
@@ -143,7 +135,7 @@ func (c Config) Validate() error {
 	}
 	filter("users.filter", c.withDefaults().Users.Filter)
 	for _, class := range c.Groups.Classes {
-		if memberAttributes[class] == "" {
+		if _, ok := memberAttributes[class]; !ok {
 			fault("groups.classes: %q is not one of groupOfNames, groupOfUniqueNames and posixGroup", class)
 		}
 	}

@@ -1,0 +1,233 @@
+package ldap
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+	"github.com/go-ldap/ldap/v3"
+
+	"github.com/ambit-iam/ambit/directory"
+)
+
+// target is what a URL of the configuration says.
+type target struct {
+	scheme, network, address string
+	host                     string // empty for a socket
+}
+
+const defaultSocket = "/var/run/slapd/ldapi"
+
+func parseURL(raw string) (target, error) {
+	// The path of a socket is in the place of a host, where net/url does not
+	// allow its slashes to be escaped.
+	if rest, ok := strings.CutPrefix(raw, "ldapi://"); ok {
+		socket, err := url.PathUnescape(rest)
+		switch {
+		case err != nil:
+			return target{}, err
+		case socket == "" || socket == "/":
+			socket = defaultSocket
+		case !path.IsAbs(socket):
+			return target{}, fmt.Errorf("want ldapi:// and a socket's path, such as ldapi://%%2Frun%%2Fslapd%%2Fldapi, not %q", raw)
+		}
+		return target{scheme: "ldapi", network: "unix", address: path.Clean(socket)}, nil
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		var fault *url.Error
+		if errors.As(err, &fault) {
+			err = fault.Err // without the URL, which may hold a password
+		}
+		return target{}, err
+	}
+	port := map[string]string{"ldaps": "636", "ldap": "389"}[u.Scheme]
+	switch {
+	case u.User != nil:
+		return target{}, errors.New("a URL carries no password; use bind_dn and password")
+	case port == "":
+		return target{}, fmt.Errorf("want ldaps://host, ldap://host or ldapi://path, not %q", raw)
+	case u.Hostname() == "":
+		return target{}, errors.New("the host is missing")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "":
+		return target{}, errors.New("want a host only; bases and filters have settings of their own")
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	return target{scheme: u.Scheme, network: "tcp", address: net.JoinHostPort(u.Hostname(), port), host: u.Hostname()}, nil
+}
+
+// connection is a bound one.
+type connection struct {
+	ldap *ldap.Conn
+	link *link
+	stop func() bool
+}
+
+func (c *connection) close() {
+	c.stop()
+	// The link first, so that nothing waits for a server that says nothing.
+	_ = c.link.Close() // nothing was written that could be lost
+	_ = c.ldap.Close()
+}
+
+// connect dials, encrypts, verifies and binds, in this order. The connection
+// closes when the context ends, too.
+func (s *Source) connect(ctx context.Context) (*connection, error) {
+	where := s.target
+	raw, err := (&net.Dialer{Timeout: s.config.idle()}).DialContext(ctx, where.network, where.address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w: %w", s.config.URL, directory.ErrUnreachable, err)
+	}
+	conn, err := s.secure(ctx, raw)
+	if err != nil {
+		_ = raw.Close() // never go on in the clear (Rule LDAP-1)
+		return nil, err
+	}
+	k := newLink(conn, s.config.idle())
+	// go-ldap's own time limit stays off. It is for a whole search, and where it
+	// strikes while the reader of a search is late, a packet is dropped and the
+	// search may still end well.
+	c := &connection{ldap: ldap.NewConn(k, conn != raw), link: k}
+	c.stop = context.AfterFunc(ctx, func() { _ = k.Close() })
+	c.ldap.Start()
+	k.await(true)
+	err = s.bind(c.ldap)
+	k.await(false)
+	if err != nil {
+		c.close()
+		return nil, ended(ctx, err)
+	}
+	return c, nil
+}
+
+// secure encrypts the connection, if it is not to a socket or to this very host
+// and said to be plain.
+func (s *Source) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	where := s.target
+	if where.scheme == "ldapi" {
+		return raw, nil
+	}
+	if where.scheme == "ldap" && !s.config.StartTLS {
+		// The configuration's word is not enough: a name may lead elsewhere.
+		if peer, ok := raw.RemoteAddr().(*net.TCPAddr); !ok || !peer.IP.IsLoopback() {
+			return nil, fmt.Errorf("connect to %s: %w: %s is not this host, and the connection is not encrypted (insecure_plaintext_loopback)",
+				s.config.URL, directory.ErrUnreachable, raw.RemoteAddr())
+		}
+		return raw, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.config.idle())
+	defer cancel()
+	if s.config.StartTLS {
+		if err := startTLS(ctx, raw); err != nil {
+			return nil, fmt.Errorf("secure the connection to %s: StartTLS: %w: %w", s.config.URL, directory.ErrUnreachable, err)
+		}
+	}
+	verified := s.tls.Clone()
+	if verified.ServerName == "" {
+		verified.ServerName = where.host
+	}
+	conn := tls.Client(raw, verified)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, untrusted(s.config.URL, err)
+	}
+	return conn, nil
+}
+
+// startTLS asks the server to speak TLS from now on (RFC 4511, 4.14). go-ldap
+// can do that too, but keeps the encrypted connection to itself.
+func startTLS(ctx context.Context, raw net.Conn) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := raw.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) }) // the past
+	defer stop()
+	message := ber.NewSequence("")
+	message.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, 1, ""))
+	request := ber.Encode(ber.ClassApplication, ber.TypeConstructed, ldap.ApplicationExtendedRequest, nil, "")
+	request.AppendChild(ber.NewString(ber.ClassContext, ber.TypePrimitive, 0, "1.3.6.1.4.1.1466.20037", ""))
+	message.AppendChild(request)
+	if _, err := raw.Write(message.Bytes()); err != nil {
+		return err
+	}
+	// The answer is read byte by byte, and not one byte more: behind it TLS begins.
+	answer, err := ber.ReadPacket(io.LimitReader(raw, 64<<10))
+	if err != nil {
+		return err
+	}
+	if err := ldap.GetLDAPError(answer); err != nil {
+		return err
+	}
+	return raw.SetDeadline(time.Time{})
+}
+
+func untrusted(address string, err error) error {
+	hint := ""
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	switch {
+	case errors.As(err, &unknown):
+		hint = "; name the certificate of its authority with ca_file"
+	case errors.As(err, &name):
+		hint = "; use the name that the certificate holds, or give it as server_name"
+	}
+	return fmt.Errorf("secure the connection to %s: %w: %w%s", address, directory.ErrUnreachable, err, hint)
+}
+
+func (s *Source) bind(l *ldap.Conn) error {
+	var err error
+	who := "by SASL EXTERNAL"
+	if s.config.External {
+		err = l.ExternalBind()
+	} else {
+		who = "as " + s.config.BindDN
+		password, secretErr := s.config.Password.Resolve()
+		if secretErr != nil {
+			return fmt.Errorf("bind %s: %w: %w", who, directory.ErrAuth, secretErr)
+		}
+		err = l.Bind(s.config.BindDN, string(password))
+	}
+	if err != nil {
+		return fmt.Errorf("bind to %s %s: %w", s.config.URL, who, classify(err))
+	}
+	return nil
+}
+
+// classify joins the kind of a server's or connection's error to it.
+func classify(err error) error {
+	switch {
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultStrongAuthRequired,
+		ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultAuthMethodNotSupported):
+		return fmt.Errorf("%w: %w", directory.ErrAuth, err)
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultUnavailable, ldap.LDAPResultBusy):
+		return fmt.Errorf("%w: %w", directory.ErrUnreachable, err)
+	// Rule LDAP-5
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultSizeLimitExceeded, ldap.LDAPResultTimeLimitExceeded, ldap.LDAPResultAdminLimitExceeded):
+		return fmt.Errorf("%w: %w; lift the limit for the account that Ambit binds as", directory.ErrIncomplete, err)
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultReferral):
+		return fmt.Errorf("%w: %w; only the configured server is asked (Rule LDAP-7)", directory.ErrIncomplete, err)
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
+		return fmt.Errorf("%w: %w; see whether the base is right and the account that Ambit binds as may read it", directory.ErrIncomplete, err)
+	}
+	return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
+}
+
+// ended prefers the reason why the caller ended the read.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("%w: %w", directory.ErrIncomplete, cause)
+	}
+	return err
+}
