@@ -17,7 +17,7 @@ const BusinessUnitTable access.TableID = "businessunit"
 // errors.
 func (s *Snapshot) Check(q Question) (Decision, error) {
 	var a asked
-	if err := s.resolve(q, &a); err != nil {
+	if err := s.resolve(&q, &a); err != nil {
 		return Decision{}, err
 	}
 	return s.decide(&a), nil
@@ -43,13 +43,13 @@ func (s *Snapshot) MayOwn(owner access.Principal, id access.TableID, at time.Tim
 	if kind := s.tables[n].data.Ownership; kind != access.UserOrTeam {
 		return false, fmt.Errorf("%w: records of table %q (%v) have no owner", ErrQuestion, id, kind)
 	}
-	a := asked{table: n, kind: access.UserOrTeam, ownerTeam: noTeam, unit: noUnit}
+	a := asked{table: n, kind: access.UserOrTeam, ownerTeam: noTeam, unit: noUnit, beyond: access.Global + 1}
 	switch owner.Kind {
 	case access.UserPrincipal:
-		if a.owner, ok = s.users.get(0, owner.ID); !ok || !a.owner.exists {
+		if a.owner = s.users.find(owner.ID); a.owner == nil || !a.owner.exists {
 			return false, s.unknown("user", owner.ID)
 		}
-		if s.spans[a.owner.unit].last == 0 {
+		if !s.spans[a.owner.unit].exists() {
 			return false, s.unknown("business unit", string(a.owner.aside.data.BusinessUnit))
 		}
 	case access.TeamPrincipal:
@@ -73,18 +73,22 @@ type asked struct {
 	user   *user
 	at     int64  // microseconds
 	gate   Reason // why the user is not in; Unknown when in
+	line   []cell // of what is asked for
 	misc   string // the miscellaneous privilege; table and action mean nothing then
 	table  uint32
 	action access.Action
 	kind   access.Ownership
 
-	record    bool   // the question is about a record
-	owner     *user  // of the record, if a user
-	ownerTeam uint32 // of the record, if a team
-	owned     bool   // owner is the user, or a team of the user's
-	unit      uint32 // owning unit
-	ownerUnit uint32 // the owner's unit, in modernized environments
-	unitTable uint32 // BusinessUnitTable, when Rule BU-10 bears on a creation
+	record    bool         // the question is about a record
+	owner     *user        // of the record, if a user
+	ownerTeam uint32       // of the record, if a team
+	owned     bool         // owner is the user, or a team of the user's
+	ownedBit  uint8        // the same
+	unit      uint32       // owning unit
+	place     uint32       // of the owning unit, in pre-order; 0 without one
+	beyond    access.Depth // the depth that reaches every record; more than that without a record
+	ownerUnit uint32       // the owner's unit, in modernized environments
+	unitTable uint32       // BusinessUnitTable, when Rule BU-10 bears on a creation
 	shares    *shares
 
 	// timed is set while evaluating, when a window was met.
@@ -93,24 +97,33 @@ type asked struct {
 
 // resolve finds what the question names and judges whether it can be answered
 // (Rule EVAL-1).
-func (s *Snapshot) resolve(q Question, a *asked) error {
+func (s *Snapshot) resolve(q *Question, a *asked) error {
 	if q.At.IsZero() {
 		return fmt.Errorf("%w: no instant", ErrQuestion)
 	}
-	u, ok := s.users.get(0, string(q.User))
-	if !ok || !u.exists {
+	// Most of a question's time is waiting for these two rows. Asked for one right
+	// after the other, they are waited for together.
+	u := s.users.find(string(q.User))
+	if q.Record != nil && q.Record.Owner.Kind == access.UserPrincipal && q.Record.Owner.ID != string(q.User) {
+		a.owner = s.users.find(q.Record.Owner.ID)
+	}
+	if u == nil || !u.exists {
 		return s.unknown("user", string(q.User))
 	}
-	if s.spans[u.unit].last == 0 {
+	a.timed = u.holding.timed // has the rest of the row fetched meanwhile
+	if !s.spans[u.unit].exists() {
 		return fmt.Errorf("%w business unit %q of user %q in environment %q", ErrUnknown, u.aside.data.BusinessUnit, q.User, s.env.ID)
 	}
 	a.user, a.at, a.gate = u, q.At.UnixMicro(), s.gate(u)
-	a.ownerTeam, a.unit, a.ownerUnit, a.unitTable = noTeam, noUnit, noUnit, noUnit
+	a.ownerTeam, a.unit, a.ownerUnit, a.unitTable, a.beyond = noTeam, noUnit, noUnit, noUnit, access.Global+1
 	if q.Privilege != "" {
 		if q.Table != "" || q.Record != nil || q.Action != 0 {
 			return fmt.Errorf("%w: privilege %q with a table, record or action", ErrQuestion, q.Privilege)
 		}
 		a.misc = q.Privilege
+		if a.line = s.otherMisc; s.miscLines[a.misc] != nil {
+			a.line = s.miscLines[a.misc]
+		}
 		return nil
 	}
 	if q.Action >= access.Actions {
@@ -120,15 +133,21 @@ func (s *Snapshot) resolve(q Question, a *asked) error {
 	if !ok || !s.tables[n].exists {
 		return s.unknown("table", string(q.Table))
 	}
-	a.table, a.action, a.kind = n, q.Action, s.tables[n].data.Ownership
+	a.table, a.kind = n, s.tables[n].data.Ownership
+	s.aim(a, q.Action)
 	if q.Record == nil {
 		return nil
 	}
-	a.record = true
+	a.record, a.beyond = true, access.Global
 	return s.resolveRecord(q, a)
 }
 
-func (s *Snapshot) resolveRecord(q Question, a *asked) error {
+// aim points the question at an action of its table.
+func (s *Snapshot) aim(a *asked, action access.Action) {
+	a.action, a.line = action, s.lines[privilege(a.table, action)]
+}
+
+func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 	r := q.Record
 	owner, unitID := r.Owner, r.BusinessUnit
 	if r.Registered {
@@ -159,6 +178,10 @@ func (s *Snapshot) resolveRecord(q Question, a *asked) error {
 		if err := s.resolveUnit(q, unitID, a); err != nil {
 			return err
 		}
+		a.place = s.spans[a.unit].first
+	}
+	if a.owned {
+		a.ownedBit = 1
 	}
 	if a.kind == access.UserOrTeam && a.action != access.Create && r.ID != "" {
 		a.shares, _ = s.shares.get(a.table, string(r.ID))
@@ -166,18 +189,20 @@ func (s *Snapshot) resolveRecord(q Question, a *asked) error {
 	return nil
 }
 
-func (s *Snapshot) resolveOwner(q Question, owner access.Principal, a *asked) error {
+func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked) error {
 	switch {
 	case owner == access.Principal{}:
 		return fmt.Errorf("%w: record %q of table %q is asked about without its owner", ErrQuestion, q.Record.ID, q.Table)
-	case owner.Kind == access.UserPrincipal && owner.ID == string(a.user.aside.data.ID):
+	case owner.Kind == access.UserPrincipal && owner.ID == string(q.User):
 		a.owner, a.owned, a.ownerUnit = a.user, true, a.user.unit
 	case owner.Kind == access.UserPrincipal:
-		u, ok := s.users.get(0, owner.ID)
-		if !ok || !u.exists {
+		if q.Record.Registered {
+			a.owner = s.users.find(owner.ID)
+		}
+		if a.owner == nil || !a.owner.exists {
 			return s.unknown("user", owner.ID)
 		}
-		a.owner, a.ownerUnit = u, u.unit
+		a.ownerUnit = a.owner.unit
 	case owner.Kind == access.TeamPrincipal:
 		n, ok := s.teamIndex.get(0, owner.ID)
 		if !ok || !s.teams.get(n.number).exists {
@@ -191,13 +216,13 @@ func (s *Snapshot) resolveOwner(q Question, owner access.Principal, a *asked) er
 	default:
 		return fmt.Errorf("%w: %v cannot own records (Rule OWN-1)", ErrQuestion, owner)
 	}
-	if s.spans[a.ownerUnit].last == 0 {
+	if !s.spans[a.ownerUnit].exists() {
 		return fmt.Errorf("%w business unit of %v in environment %q", ErrUnknown, owner, s.env.ID)
 	}
 	return nil
 }
 
-func (s *Snapshot) resolveUnit(q Question, id access.BusinessUnitID, a *asked) error {
+func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked) error {
 	if id == "" {
 		if a.kind != access.UserOrTeam || s.env.Modernized {
 			return fmt.Errorf("%w: record %q of table %q is asked about without its owning business unit", ErrQuestion, q.Record.ID, q.Table)
@@ -205,12 +230,15 @@ func (s *Snapshot) resolveUnit(q Question, id access.BusinessUnitID, a *asked) e
 		a.unit = a.ownerUnit
 		return nil
 	}
+	if a.kind == access.UserOrTeam && id == s.units[a.ownerUnit].data.ID {
+		a.unit = a.ownerUnit
+		return nil
+	}
 	n, ok := s.unitIndex[id]
-	if !ok || s.spans[n].last == 0 {
+	if !ok || !s.spans[n].exists() {
 		return s.unknown("business unit", string(id))
 	}
-	a.unit = n
-	if a.kind != access.UserOrTeam || n == a.ownerUnit {
+	if a.unit = n; a.kind != access.UserOrTeam {
 		return nil
 	}
 	if !s.env.Modernized {
@@ -233,7 +261,7 @@ func (s *Snapshot) gate(u *user) Reason {
 	switch {
 	case !u.enabled:
 		return UserDisabled
-	case s.units[u.unit].barred:
+	case s.spans[u.unit].barred:
 		return BusinessUnitDisabled
 	case s.env.RequireLicence && !u.licensed:
 		return NoLicence
@@ -245,10 +273,10 @@ func (s *Snapshot) gate(u *user) Reason {
 
 // member tells whether the team is one of teams(u).
 func (s *Snapshot) member(u *user, team uint32) bool {
-	if s.units[u.unit].team == team {
+	if s.spans[u.unit].team == team {
 		return true
 	}
-	_, ok := slices.BinarySearch(u.teams, team)
+	_, ok := slices.BinarySearch(u.memberOf(), team)
 	return ok
 }
 
@@ -289,16 +317,16 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 			next = min(next, end)
 		}
 	}
-	seeHolding := func(h *holding) {
+	seeHeld := func(h *held) {
 		for i := range h.windowed {
 			see(h.windowed[i].start, h.windowed[i].end)
 		}
 	}
 	seeUser := func(u *user) {
-		seeHolding(&u.holding)
-		seeHolding(&s.teams.get(s.units[u.unit].team).holding)
-		for _, n := range u.teams {
-			seeHolding(&s.teams.get(n).holding)
+		seeHeld(&u.aside.held)
+		seeHeld(&s.teams.get(s.spans[u.unit].team).aside.held)
+		for _, n := range u.memberOf() {
+			seeHeld(&s.teams.get(n).aside.held)
 		}
 	}
 	seeUser(a.user)
@@ -312,7 +340,7 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 			seeUser(a.owner)
 		}
 		if a.ownerTeam != noTeam {
-			seeHolding(&s.teams.get(a.ownerTeam).holding)
+			seeHeld(&s.teams.get(a.ownerTeam).aside.held)
 		}
 	}
 	return next
@@ -326,9 +354,9 @@ func (s *Snapshot) evaluate(a *asked, at int64) Decision {
 	}
 	v := s.scan(a, at)
 	switch {
-	case !v.role:
+	case v.role == 0:
 		return Decision{Reason: NoRole}
-	case !v.privilege:
+	case v.privilege == 0:
 		return Decision{Reason: NoPrivilege}
 	case !a.record:
 		return Decision{Allowed: true, Reason: Allowed, Depth: v.depth}
@@ -336,145 +364,131 @@ func (s *Snapshot) evaluate(a *asked, at int64) Decision {
 		return Decision{Allowed: true, Reason: Allowed}
 	case a.action == access.Create && s.mayCreate(a, v, at):
 		return Decision{Allowed: true, Reason: Allowed}
-	case a.action != access.Create && (v.access || s.shared(a, at)):
+	case a.action != access.Create && (v.access != 0 || s.shared(a, at)):
 		return Decision{Allowed: true, Reason: Allowed}
 	}
 	return Decision{Reason: NoAccess}
 }
 
-// verdict is what the assignments in force say of one privilege.
+// verdict is what the assignments in force say of one privilege. Its truths are
+// 0 or 1: they are reckoned without branches, which would be taken at random.
 type verdict struct {
-	role      bool // some role is in force (Rule ROLE-4)
-	privilege bool // with the privilege at a depth (Rule EVAL-3)
+	role      uint8 // some role is in force (Rule ROLE-4)
+	privilege uint8 // with the privilege at a depth (Rule EVAL-3)
+	access    uint8 // that reaches the record (Rule EVAL-4 a, b)
+	byOwner   uint8 // as a role of the very team that owns it (Rule ROLE-7)
 	depth     access.Depth
-	access    bool // that reaches the record (Rule EVAL-4 a, b)
-	byOwner   bool // as a role of the very team that owns it (Rule ROLE-7)
 }
 
-// scan goes through the assignments of the user and the user's teams. It stops
-// where a standing one reaches the record, since no other can say more.
+// scan goes through the assignments of the user and the user's teams: the
+// standing ones, and those with windows where the others leave something open.
 func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 	u := a.user
-	if s.weigh(a, &u.holding, noTeam, at, &v) {
+	own := s.spans[u.unit].team
+	teams := u.memberOf()
+	timed := u.holding.timed
+	s.weigh(a, u.holding.standing(&u.aside.held), noTeam, &v)
+	timed = s.weighTeam(a, own, &v) || timed
+	for _, n := range teams {
+		timed = s.weighTeam(a, n, &v) || timed
+	}
+	// Whether a creation is by the owning team's role matters too.
+	if !timed || v.access != 0 && (a.action != access.Create || v.byOwner != 0 || a.ownerTeam == noTeam) {
 		return v
 	}
-	own := s.units[u.unit].team
-	if s.weigh(a, &s.teams.get(own).holding, own, at, &v) {
-		return v
-	}
-	for _, n := range u.teams {
-		t := s.teams.get(n)
-		if t.exists && t.owns && s.weigh(a, &t.holding, n, at, &v) { // Rule TEAM-5
-			return v
-		}
+	a.timed = true
+	s.weighWindows(a, &u.aside.held, noTeam, at, &v)
+	s.weighTeamWindows(a, own, at, &v)
+	for _, n := range teams {
+		s.weighTeamWindows(a, n, at, &v)
 	}
 	return v
 }
 
-// weigh adds what a holding says. It tells whether the scan may stop. The team is
-// noTeam for the user's own roles.
-func (s *Snapshot) weigh(a *asked, h *holding, team uint32, at int64, v *verdict) bool {
-	for i := range h.standing {
-		// A creation for a team wants to know whether that team's role allows it.
-		if s.count(a, &h.standing[i], nil, team, v) && (a.action != access.Create || v.byOwner || a.ownerTeam == noTeam) {
-			return true
-		}
+// weighTeam adds what a team's standing assignments say, and tells whether it has
+// others.
+func (s *Snapshot) weighTeam(a *asked, team uint32, v *verdict) (timed bool) {
+	t := s.teams.get(team)
+	if !t.exists || !t.owns { // Rule TEAM-5
+		return false
 	}
+	s.weigh(a, t.holding.standing(&t.aside.held), team, v)
+	return t.holding.timed
+}
+
+func (s *Snapshot) weighTeamWindows(a *asked, team uint32, at int64, v *verdict) {
+	if t := s.teams.get(team); t.exists && t.owns && t.holding.timed {
+		s.weighWindows(a, &t.aside.held, team, at, v)
+	}
+}
+
+// weigh adds what standing assignments say. The team is noTeam for the user's own.
+func (s *Snapshot) weigh(a *asked, standing []grant, team uint32, v *verdict) {
+	owner := bit(a.owned && (team == noTeam || team == a.ownerTeam))
+	for _, g := range standing {
+		c := a.line[g.role]
+		s.count(a, g, c, c.depth(), owner, team, v)
+	}
+}
+
+// weighWindows adds what the assignments with a window or bound say.
+func (s *Snapshot) weighWindows(a *asked, h *held, team uint32, at int64, v *verdict) {
+	owner := bit(a.owned && (team == noTeam || team == a.ownerTeam))
 	for i := range h.windowed {
-		a.timed = true
-		if w := &h.windowed[i]; w.start <= at && at < w.end {
-			s.count(a, &w.grant, w.bound, team, v)
+		w := &h.windowed[i]
+		if at < w.start || w.end <= at {
+			continue
 		}
+		c := a.line[w.role]
+		s.count(a, w.grant, c, w.bound.limit(a, c.depth()), owner, team, v)
 	}
-	return false
 }
 
-// count adds what one assignment in force says and tells whether it reaches the
-// record.
-func (s *Snapshot) count(a *asked, g *grant, b *bound, team uint32, v *verdict) bool {
-	r := s.roles[g.role]
-	if r == nil || s.spans[g.unit].last == 0 {
-		return false
-	}
-	v.role = true
-	d := r.depth(a, b)
-	if d == access.None {
-		return false
-	}
-	v.privilege = true
-	v.depth = max(v.depth, d)
-	if !a.record {
-		return false
-	}
-	if a.ownerTeam == team && team != noTeam {
-		v.byOwner, v.access = true, true
-		return true
-	}
-	if s.reachesOwner(a, r, d, team) || s.reachesUnit(a, g, d) {
-		v.access = true
-		return true
-	}
-	return false
+// count adds what one assignment in force says, whose effective depth is d. Owner
+// is 1 when the assignment reaches the record's owner at any depth: it is the
+// user's own, or that of the very team (Rules ROLE-5, ROLE-7, ROLE-9).
+func (s *Snapshot) count(a *asked, g grant, c cell, d access.Depth, owner uint8, team uint32, v *verdict) {
+	sp := &s.spans[g.unit]
+	live := uint8(c>>existsBit) & bit(sp.last != 0)
+	holds := live & bit(d != access.None)
+	owner |= a.ownedBit & uint8(c>>inheritsBit) & 1 & bit(d == access.Basic) // Rule ROLE-8
+	v.role |= live
+	v.privilege |= holds
+	v.depth = max(v.depth, d*access.Depth(live))
+	v.access |= holds & (owner | bit(d >= a.needs(sp)))
+	v.byOwner |= holds & owner & bit(team == a.ownerTeam && team != noTeam)
 }
 
-// depth is the role's depth for what is asked, limited by an elevation's bound
-// (Rule JIT-62) and by the table's kind (Rules OWN-2, OWN-3).
-func (r *role) depth(a *asked, b *bound) access.Depth {
-	if a.misc != "" { // Rule ROLE-13: there is only having it
-		if (r.data.All || has(r.data.Miscellaneous, a.misc)) && (b == nil || b.all || has(b.misc, a.misc)) {
-			return access.Global
-		}
-		return access.None
+// needs is the least depth that reaches the record's owning unit from the
+// assignment's (Rules ROLE-5, ROLE-6, BU-9). Where there is no record no depth
+// does, and where there is no unit only Global.
+func (a *asked) needs(from *span) access.Depth {
+	return a.beyond - access.Depth(bit(a.place-from.first <= from.last-from.first)) - access.Depth(bit(a.place == from.first))
+}
+
+func bit(b bool) uint8 {
+	if b {
+		return 1
 	}
-	d, p := access.Global, privilege(a.table, a.action)
-	if !r.data.All { // Rule ROLE-10
-		if int(p) >= len(r.depths) {
+	return 0
+}
+
+// limit is the smaller of the role's depth and the bound's (Rule JIT-62).
+func (b *bound) limit(a *asked, d access.Depth) access.Depth {
+	switch {
+	case b == nil || b.all:
+		return d
+	case a.misc != "":
+		if _, ok := slices.BinarySearch(b.misc, a.misc); !ok {
 			return access.None
 		}
-		d = r.depths[p]
+		return d
 	}
-	if b != nil && !b.all {
-		d = min(d, b.depth(p))
-	}
-	if a.kind == access.OrganizationOwned && d != access.Global || a.kind == access.BusinessUnitOwned && d == access.Basic {
-		return access.None
-	}
-	return d
-}
-
-func (b *bound) depth(p uint32) access.Depth {
-	i, ok := slices.BinarySearchFunc(b.lines, p, func(l boundLine, p uint32) int { return int(l.privilege) - int(p) })
+	i, ok := slices.BinarySearchFunc(b.lines, privilege(a.table, a.action), func(l boundLine, p uint32) int { return int(l.privilege) - int(p) })
 	if !ok {
 		return access.None
 	}
-	return b.lines[i].depth
-}
-
-func has(sorted []string, s string) bool {
-	_, ok := slices.BinarySearch(sorted, s)
-	return ok
-}
-
-// reachesOwner is access by ownership (Rule EVAL-4 a): by the user's own role at
-// any depth; by a role of the owning team (Rules ROLE-7, ROLE-9); by another
-// team's role that members inherit as if it were theirs, at depth Basic only
-// (Rule ROLE-8).
-func (s *Snapshot) reachesOwner(a *asked, r *role, d access.Depth, team uint32) bool {
-	return a.owned && (team == noTeam || team == a.ownerTeam || d == access.Basic && r.data.Inheritance == access.DirectUser)
-}
-
-// reachesUnit is access by a role's depth, measured from the assignment's unit
-// (Rules ROLE-5, ROLE-6, BU-9).
-func (s *Snapshot) reachesUnit(a *asked, g *grant, d access.Depth) bool {
-	switch d {
-	case access.Global:
-		return true
-	case access.Deep:
-		return a.unit != noUnit && s.spans[g.unit].holds(s.spans[a.unit])
-	case access.Local:
-		return g.unit == a.unit
-	}
-	return false
+	return can(a.kind, min(d, b.lines[i].depth))
 }
 
 // shared is access by a share of the record, once the privilege check is passed
@@ -508,28 +522,28 @@ func (s *Snapshot) sharesWith(sh *share, u *user) bool {
 // owner may be given it (Rules OWN-8, OWN-6, OWN-9); in another unit than the
 // owner's, what Rule BU-10 asks.
 func (s *Snapshot) mayCreate(a *asked, v verdict, at int64) bool {
-	if !v.access {
+	if v.access == 0 {
 		return false
 	}
-	if s.createsForOther(a, v) && !(s.reaches(a, a.table, access.Assign, at) && s.mayOwn(a, at)) {
+	if s.createsForOther(a, v) && !(s.reaches(a, access.Assign, at) && s.mayOwn(a, at)) {
 		return false
 	}
 	return a.unitTable == noUnit ||
-		s.reachesTheUnit(a, at) && s.reaches(a, a.table, access.Write, at) && s.ownerReads(a, at)
+		s.reachesTheUnit(a, at) && s.reaches(a, access.Write, at) && s.ownerReads(a, at)
 }
 
 // createsForOther tells whether Rule OWN-8 asks for Assign.
 func (s *Snapshot) createsForOther(a *asked, v verdict) bool {
-	return a.kind == access.UserOrTeam && a.owner != a.user && !(a.owned && v.byOwner)
+	return a.kind == access.UserOrTeam && a.owner != a.user && !(a.owned && v.byOwner != 0)
 }
 
 // reaches tells whether roles alone give the action on the record.
-func (s *Snapshot) reaches(a *asked, table uint32, action access.Action, at int64) bool {
+func (s *Snapshot) reaches(a *asked, action access.Action, at int64) bool {
 	b := *a
-	b.table, b.action = table, action
+	s.aim(&b, action)
 	v := s.scan(&b, at)
 	a.timed = a.timed || b.timed
-	return v.access
+	return v.access != 0
 }
 
 // reachesTheUnit tells whether roles give AppendTo on the owning unit as a record.
@@ -537,14 +551,15 @@ func (s *Snapshot) reachesTheUnit(a *asked, at int64) bool {
 	b := s.unitAsked(a)
 	v := s.scan(&b, at)
 	a.timed = a.timed || b.timed
-	return v.access
+	return v.access != 0
 }
 
 // unitAsked is the question of Rule BU-10: AppendTo on the owning unit.
 func (s *Snapshot) unitAsked(a *asked) asked {
 	b := *a
-	b.table, b.action, b.kind = a.unitTable, access.AppendTo, s.tables[a.unitTable].data.Ownership
-	b.owner, b.ownerTeam, b.owned, b.shares = nil, noTeam, false, nil
+	b.table, b.kind = a.unitTable, s.tables[a.unitTable].data.Ownership
+	s.aim(&b, access.AppendTo)
+	b.owner, b.ownerTeam, b.owned, b.ownedBit, b.shares = nil, noTeam, false, 0, nil
 	return b
 }
 
@@ -558,14 +573,16 @@ func (s *Snapshot) mayOwn(a *asked, at int64) bool {
 
 // ownerReads tells whether the record's owner holds Read on its table.
 func (s *Snapshot) ownerReads(a *asked, at int64) bool {
-	b := asked{table: a.table, action: access.Read, kind: a.kind, ownerTeam: noTeam, unit: noUnit}
+	b := asked{table: a.table, kind: a.kind, ownerTeam: noTeam, unit: noUnit, beyond: access.Global + 1}
+	s.aim(&b, access.Read)
 	var v verdict
 	if a.owner != nil {
 		b.user = a.owner
 		v = s.scan(&b, at)
 	} else {
-		s.weigh(&b, &s.teams.get(a.ownerTeam).holding, a.ownerTeam, at, &v)
+		b.timed = s.weighTeam(&b, a.ownerTeam, &v)
+		s.weighTeamWindows(&b, a.ownerTeam, at, &v)
 	}
 	a.timed = a.timed || b.timed
-	return v.privilege
+	return v.privilege != 0
 }

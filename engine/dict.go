@@ -87,6 +87,9 @@ func (d *dict[V]) find(h uint32) *bucket[V] {
 }
 
 func (d *dict[V]) get(space uint32, key string) (v V, ok bool) {
+	if d.count == 0 {
+		return v, false
+	}
 	h := d.hash(space, key)
 	b := d.find(h)
 	for i := range min(b.used, slots) {
@@ -210,33 +213,149 @@ func (d *dict[V]) remove(space uint32, key string, e *edit) {
 	}
 }
 
-// rows is a persistent list, numbered from 0, that only grows.
+// rows is a persistent list, numbered from 0, that only grows. Its rows lie
+// together, so that finding one is arithmetic.
 type rows[V any] struct {
-	chunks []*rowChunk[V]
+	groups []*rowGroup[V]
 	count  uint32
-	edit   *edit // owner of chunks
+	edit   *edit // owner of groups
 }
 
-const rowBits = 6
+const (
+	rowBits      = 4 // rows of a chunk
+	rowGroupBits = 6 // chunks of a group
+)
+
+type rowGroup[V any] struct {
+	chunks [1 << rowGroupBits]*rowChunk[V]
+	edit   *edit
+}
 
 type rowChunk[V any] struct {
-	edit *edit
 	rows [1 << rowBits]V
+	edit *edit
 }
 
-func (r *rows[V]) get(i uint32) V { return r.chunks[i>>rowBits].rows[i&(1<<rowBits-1)] }
+func (r *rows[V]) get(i uint32) *V {
+	return &r.groups[i>>(rowBits+rowGroupBits)].chunks[i>>rowBits&(1<<rowGroupBits-1)].rows[i&(1<<rowBits-1)]
+}
 
-func (r *rows[V]) set(i uint32, v V, e *edit) {
+// own returns the row, ready to be changed by e; it makes the one after the last.
+func (r *rows[V]) own(i uint32, e *edit) *V {
 	if r.edit != e {
-		r.chunks, r.edit = slices.Clone(r.chunks), e
+		r.groups, r.edit = slices.Clone(r.groups), e
 	}
-	for int(i>>rowBits) >= len(r.chunks) {
-		r.chunks = append(r.chunks, &rowChunk[V]{edit: e})
+	if int(i>>(rowBits+rowGroupBits)) == len(r.groups) {
+		r.groups = append(r.groups, &rowGroup[V]{edit: e})
 	}
-	c := &r.chunks[i>>rowBits]
-	if (*c).edit != e {
+	g := &r.groups[i>>(rowBits+rowGroupBits)]
+	if (*g).edit != e {
+		*g = &rowGroup[V]{edit: e, chunks: (*g).chunks}
+	}
+	c := &(*g).chunks[i>>rowBits&(1<<rowGroupBits-1)]
+	switch {
+	case *c == nil:
+		*c = &rowChunk[V]{edit: e}
+	case (*c).edit != e:
 		*c = &rowChunk[V]{edit: e, rows: (*c).rows}
 	}
-	(*c).rows[i&(1<<rowBits-1)] = v
 	r.count = max(r.count, i+1)
+	return &(*c).rows[i&(1<<rowBits-1)]
+}
+
+// people are the users' rows and the index of their ids. Rows are never taken
+// away, so that the index is a plain open-addressed one: small, since a question
+// waits mostly for memory.
+type people struct {
+	rows  rows[user]
+	seed  maphash.Seed
+	index []*indexChunk
+	mask  uint32 // slots - 1
+	edit  *edit  // owner of index
+}
+
+const indexBits = 8 // slots of a chunk
+
+// indexChunk is filled to a half on average; a key that finds its place taken
+// goes to the next one in the same chunk.
+type indexChunk struct {
+	slots [1 << indexBits]slot
+	edit  *edit
+}
+
+type slot struct {
+	hash uint32
+	row  uint32 // from 1; 0 is a free slot
+}
+
+func newPeople(seed maphash.Seed, size int, e *edit) people {
+	slots := 1 << indexBits
+	for slots < 2*size {
+		slots *= 2
+	}
+	p := people{seed: seed, mask: uint32(slots - 1), edit: e, index: make([]*indexChunk, slots>>indexBits)}
+	for i := range p.index {
+		p.index[i] = &indexChunk{edit: e}
+	}
+	return p
+}
+
+func (p *people) hash(id string) uint32 {
+	h := maphash.String(p.seed, id)
+	return uint32(h) ^ uint32(h>>32)
+}
+
+// find returns the user's row, or nil.
+func (p *people) find(id string) *user {
+	h := p.hash(id)
+	c := p.index[h&p.mask>>indexBits]
+	for i := h & (1<<indexBits - 1); ; i = (i + 1) & (1<<indexBits - 1) {
+		s := c.slots[i]
+		if s.row == 0 {
+			return nil
+		}
+		if s.hash == h {
+			if u := p.rows.get(s.row - 1); u.is(id) {
+				return u
+			}
+		}
+	}
+}
+
+// add makes a row for the id, which must not have one.
+func (p *people) add(id string, e *edit) *user {
+	n := p.rows.count
+	if 2*int(n) > int(p.mask) {
+		old := p.index
+		*p = people{rows: p.rows, seed: p.seed}
+		next := newPeople(p.seed, 2*int(n), e)
+		next.rows = p.rows
+		for _, c := range old {
+			for _, s := range c.slots {
+				if s.row != 0 {
+					next.place(s, e)
+				}
+			}
+		}
+		*p = next
+	}
+	p.place(slot{p.hash(id), n + 1}, e)
+	u := p.rows.own(n, e)
+	u.number = n
+	return u
+}
+
+func (p *people) place(s slot, e *edit) {
+	if p.edit != e {
+		p.index, p.edit = slices.Clone(p.index), e
+	}
+	c := &p.index[s.hash&p.mask>>indexBits]
+	if (*c).edit != e {
+		*c = &indexChunk{edit: e, slots: (*c).slots}
+	}
+	i := s.hash & (1<<indexBits - 1)
+	for (*c).slots[i].row != 0 {
+		i = (i + 1) & (1<<indexBits - 1)
+	}
+	(*c).slots[i] = s
 }

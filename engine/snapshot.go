@@ -21,25 +21,27 @@ type Snapshot struct {
 	revision access.Revision
 	env      access.Environment
 
-	users     dict[*user]
+	users     people
 	teamIndex dict[*named]
-	teams     rows[*team]
+	teams     rows[team]
 
 	// Units, tables and roles are few: their lists are copied when one changes.
 	unitIndex  map[access.BusinessUnitID]uint32
 	units      []unit
-	spans      []span // by unit
+	spans      []span // by unit: what Check reads of it
 	tableIndex map[access.TableID]uint32
 	tables     []table
 	roleIndex  map[access.RoleID]uint32
-	roles      []*role // nil: does not exist
+	roles      []*access.Role    // nil: does not exist
+	lines      [][]cell          // by privilege, what each role says of it
+	miscLines  map[string][]cell // by miscellaneous privilege
+	otherMisc  []cell            // for those that no role names
 
 	assignments dict[*assignment]
 	records     dict[*record] // spaces are tables
 	shares      dict[*shares] // spaces are tables
 
-	userCount   int    // users that exist
-	userNumbers uint32 // numbers given out
+	userCount int // users that exist
 }
 
 // noTeam and noUnit are numbers that nothing has.
@@ -48,8 +50,8 @@ const (
 	noUnit = math.MaxUint32
 )
 
-// user is a user's row: what Check reads, laid out so that another's row is one
-// cache line and one's own three. The rest is aside.
+// user is what Check reads of a user: two cache lines, of which one suffices for
+// the owner of a record. The truth is aside; short lists and ids are repeated here.
 type user struct {
 	number   uint32
 	unit     uint32
@@ -57,84 +59,102 @@ type user struct {
 	enabled  bool
 	licensed bool
 	admitted bool
-	length   uint8 // of the id; the id is aside when it is longer than short
-	short    [47]byte
-
-	holding
-	teams []uint32 // sorted, without the default team
-	few   [6]uint32
-	aside *userAside
+	length   uint8 // of the id
+	id       [47]byte
+	teams    uint32 // how many
+	few      [6]uint32
+	holding  holding
+	aside    *userAside
 }
 
 type userAside struct {
-	edit    *edit            // owner of the row too
+	edit    *edit // owner of the user's row too
+	held    held
+	teams   []uint32         // sorted, without the default team
 	origins []*access.Origin // of the memberships, as teams
 	data    access.User
 }
 
-func (u *user) is(_ uint32, id string) bool {
-	if int(u.length) <= len(u.short) {
-		return string(u.short[:u.length]) == id
+func (u *user) is(id string) bool {
+	if int(u.length) <= len(u.id) {
+		return string(u.id[:u.length]) == id
 	}
 	return string(u.aside.data.ID) == id
 }
 
-func newUser(id access.UserID, number uint32, e *edit) *user {
-	u := &user{number: number, unit: noUnit, length: uint8(min(len(id), math.MaxUint8)), aside: &userAside{edit: e}}
-	copy(u.short[:], id)
-	u.aside.data.ID = id
-	u.teams = u.few[:0]
-	return u
+// memberOf lists the teams but the default one.
+func (u *user) memberOf() []uint32 {
+	if int(u.teams) <= len(u.few) {
+		return u.few[:u.teams]
+	}
+	return u.aside.teams
 }
 
-// clone copies the row for the edit. The lists come along: a list that is short
-// lies in the row itself.
-func (u *user) clone(e *edit) *user {
-	c, aside := *u, *u.aside
-	c.holding.own()
-	c.teams = append(c.few[:0], u.teams...)
-	aside.edit, aside.origins = e, slices.Clone(aside.origins)
-	c.aside = &aside
+// join repeats the list of teams after a change of it.
+func (u *user) join() {
+	u.teams = uint32(len(u.aside.teams))
+	copy(u.few[:], u.aside.teams)
+}
+
+func (u *userAside) clone(e *edit) *userAside {
+	c := *u
+	c.edit, c.held = e, u.held.clone()
+	c.teams, c.origins = slices.Clone(u.teams), slices.Clone(u.origins)
 	return &c
 }
 
 type team struct {
-	number uint32
-	unit   uint32
-	exists bool
-	owns   bool // can own records and hold roles (Rule TEAM-5)
-	holding
-	aside *teamAside
+	number  uint32
+	unit    uint32
+	exists  bool
+	owns    bool // can own records and hold roles (Rule TEAM-5)
+	holding holding
+	aside   *teamAside
 }
 
 type teamAside struct {
-	edit    *edit // owner of the row too
+	edit    *edit // owner of the team's row too
+	held    held
 	members int
 	origin  *access.Origin // the last membership's, which is often the next one's too
 	data    access.Team
 }
 
-func (t *team) clone(e *edit) *team {
-	c, aside := *t, *t.aside
-	c.holding.own()
-	aside.edit = e
-	c.aside = &aside
+func (t *teamAside) clone(e *edit) *teamAside {
+	c := *t
+	c.edit, c.held = e, t.held.clone()
 	return &c
 }
 
-// holding is what roles a principal has been assigned. Assignments without a
-// window or bound stand apart, so that they cost nothing more.
-type holding struct {
+// held is what roles a principal has been assigned. Assignments without a window
+// or bound stand apart, so that they cost nothing more.
+type held struct {
 	standing    []grant
-	first       [1]grant // where standing lies while it is as short as most are
-	windowed    []windowed
 	assignments []*assignment // as standing
+	windowed    []windowed
 }
 
-// own gives the holding lists of its own, so that they can be changed.
-func (h *holding) own() {
-	h.standing = append(h.first[:0], h.standing...)
-	h.windowed, h.assignments = slices.Clone(h.windowed), slices.Clone(h.assignments)
+func (h held) clone() held {
+	return held{slices.Clone(h.standing), slices.Clone(h.assignments), slices.Clone(h.windowed)}
+}
+
+// holding repeats in a row what Check reads of held.
+type holding struct {
+	count uint16 // of standing
+	timed bool   // there are windowed ones
+	first [3]grant
+}
+
+func (h *holding) take(aside *held) {
+	h.count, h.timed = uint16(min(len(aside.standing), math.MaxUint16)), len(aside.windowed) > 0
+	copy(h.first[:], aside.standing)
+}
+
+func (h *holding) standing(aside *held) []grant {
+	if int(h.count) <= len(h.first) {
+		return h.first[:h.count]
+	}
+	return aside.standing
 }
 
 // grant is a role at a unit.
@@ -166,31 +186,41 @@ type record struct {
 
 func (r *record) is(table uint32, id string) bool { return r.table == table && string(r.data.ID) == id }
 
-// unit is a node of the tree. A unit that does not exist has no span.
+// unit is a node of the tree.
 type unit struct {
 	exists bool
-	barred bool // disabled, or below a disabled one (Rule BU-3)
 	parent uint32
 	team   uint32 // the default team
 	data   access.BusinessUnit
 }
 
 // span is a unit's place in the tree's pre-order, from 1: first is its own
-// number, last that of the last unit below it.
-type span struct{ first, last uint32 }
+// number, last that of the last unit below it. A unit that does not exist has 0.
+type span struct {
+	first, last uint32
+	team        uint32 // the default team
+	barred      bool   // disabled, or below a disabled one (Rule BU-3)
+}
 
-func (s span) holds(o span) bool { return s.first <= o.first && o.first <= s.last }
+func (s *span) exists() bool            { return s.last != 0 }
+func (s *span) holds(first uint32) bool { return s.first <= first && first <= s.last }
 
 type table struct {
 	exists bool
 	data   access.Table
 }
 
-// role is a role with its depths by privilege number (table*Actions + action).
-type role struct {
-	depths []access.Depth
-	data   access.Role
-}
+// cell is what a role says of a privilege: the depth, and two bits.
+// Check reads a line of them, the one of the privilege that it is asked for.
+type cell uint8
+
+const (
+	depthBits   = 7
+	inheritsBit = 3 // members inherit as if it were theirs (Rule ROLE-8)
+	existsBit   = 4 // the role exists
+)
+
+func (c cell) depth() access.Depth { return access.Depth(c & depthBits) }
 
 // bound is the largest effect of an elevation (Rule JIT-62), sorted by privilege.
 type bound struct {
@@ -228,10 +258,10 @@ func (sh *shares) is(table uint32, record string) bool {
 // New compiles the state, which may change afterwards.
 func New(st *access.State, rev access.Revision) (*Snapshot, error) {
 	e, seed := new(edit), maphash.MakeSeed()
-	b := builder{edit: e, ownUnits: true, ownTables: true, ownRoles: true, treeChanged: true, s: &Snapshot{
+	b := builder{edit: e, ownUnits: true, ownTables: true, ownRoles: true, treeChanged: true, rolesChanged: true, s: &Snapshot{
 		revision:    rev,
 		env:         st.Environment,
-		users:       newDict[*user](seed, len(st.Users), e),
+		users:       newPeople(seed, len(st.Users), e),
 		teamIndex:   newDict[*named](seed, len(st.Teams)+len(st.BusinessUnits), e),
 		unitIndex:   make(map[access.BusinessUnitID]uint32, len(st.BusinessUnits)),
 		tableIndex:  make(map[access.TableID]uint32, len(st.Tables)),
@@ -360,7 +390,7 @@ type builder struct {
 	s                             *Snapshot
 	edit                          *edit
 	ownUnits, ownTables, ownRoles bool
-	treeChanged                   bool
+	treeChanged, rolesChanged     bool
 	err                           error // the first
 }
 
@@ -373,6 +403,9 @@ func (b *builder) fail(format string, args ...any) {
 func (b *builder) finish() (*Snapshot, error) {
 	if b.err == nil && b.treeChanged {
 		b.label()
+	}
+	if b.err == nil && b.rolesChanged {
+		b.compileRoles()
 	}
 	if b.err != nil {
 		return nil, b.err
@@ -387,7 +420,7 @@ func (b *builder) unit(id access.BusinessUnitID) uint32 {
 	b.copyUnits()
 	n := uint32(len(b.s.units))
 	b.s.unitIndex[id] = n
-	b.s.units = append(b.s.units, unit{parent: noUnit, team: noTeam, data: access.BusinessUnit{ID: id}})
+	b.s.units = append(b.s.units, unit{parent: noUnit, team: b.team(id.DefaultTeam()), data: access.BusinessUnit{ID: id}})
 	b.treeChanged = true // for its span
 	return n
 }
@@ -405,9 +438,6 @@ func (b *builder) putUnit(o access.BusinessUnit) {
 	b.treeChanged = true
 	u := &b.s.units[n]
 	u.exists, u.data = true, o
-	if u.team == noTeam {
-		u.team = b.team(o.ID.DefaultTeam())
-	}
 	t := b.editTeam(u.team)
 	t.exists, t.owns, t.unit = true, true, n
 	t.aside.data = access.Team{
@@ -421,9 +451,7 @@ func (b *builder) dropUnit(id access.BusinessUnitID) {
 	b.copyUnits()
 	b.treeChanged = true
 	b.s.units[n].exists = false
-	if t := b.s.units[n].team; t != noTeam {
-		b.editTeam(t).exists = false
-	}
+	b.editTeam(b.s.units[n].team).exists = false
 }
 
 // label numbers the tree in pre-order and spreads disabling downwards.
@@ -435,6 +463,7 @@ func (b *builder) label() {
 	root, live := uint32(noUnit), 0
 	for i := range s.units {
 		u := &s.units[i]
+		s.spans[i].team = u.team
 		if u.parent = noUnit; !u.exists {
 			continue
 		}
@@ -459,12 +488,12 @@ func (b *builder) label() {
 	var visit func(n uint32, barred bool)
 	visit = func(n uint32, barred bool) {
 		next++
-		s.spans[n].first = next
-		s.units[n].barred = barred || s.units[n].data.Disabled
+		sp := &s.spans[n]
+		sp.first, sp.barred = next, barred || s.units[n].data.Disabled
 		for _, c := range children[n] {
-			visit(c, s.units[n].barred)
+			visit(c, sp.barred)
 		}
-		s.spans[n].last = next
+		sp.last = next
 	}
 	if root != noUnit {
 		visit(root, false)
@@ -482,6 +511,7 @@ func (b *builder) table(id access.TableID) uint32 {
 	n := uint32(len(b.s.tables))
 	b.s.tableIndex[id] = n
 	b.s.tables = append(b.s.tables, table{data: access.Table{ID: id}})
+	b.rolesChanged = true // for its lines
 	return n
 }
 
@@ -496,6 +526,7 @@ func (b *builder) putTable(o access.Table) {
 	n := b.table(o.ID)
 	b.copyTables()
 	b.s.tables[n] = table{exists: true, data: o}
+	b.rolesChanged = true // for the kind
 }
 
 func (b *builder) dropTable(id access.TableID) {
@@ -517,6 +548,7 @@ func (b *builder) role(id access.RoleID) uint32 {
 	n := uint32(len(b.s.roles))
 	b.s.roleIndex[id] = n
 	b.s.roles = append(b.s.roles, nil)
+	b.rolesChanged = true // for its place in the lines
 	return n
 }
 
@@ -530,42 +562,89 @@ func (b *builder) copyRoles() {
 func (b *builder) putRole(o access.Role) {
 	n := b.role(o.ID)
 	b.copyRoles()
-	o.Privileges, o.Miscellaneous = slices.Clone(o.Privileges), slices.Sorted(slices.Values(o.Miscellaneous))
-	r := &role{data: o}
+	b.rolesChanged = true
+	o.Privileges, o.Miscellaneous = slices.Clone(o.Privileges), slices.Clone(o.Miscellaneous)
 	for _, p := range o.Privileges {
 		if p.Action >= access.Actions || p.Depth > access.Global {
 			b.fail("role %q: privilege %v on table %q at depth %v (Rule ROLE-14)", o.ID, p.Action, p.Table, p.Depth)
 			return
 		}
-		i := int(privilege(b.table(p.Table), p.Action))
-		if i >= len(r.depths) {
-			r.depths = append(r.depths, make([]access.Depth, i+1-len(r.depths))...)
-		}
-		r.depths[i] = p.Depth
+		b.table(p.Table)
 	}
-	b.s.roles[n] = r
+	b.s.roles[n] = &o
 }
 
 func (b *builder) dropRole(id access.RoleID) {
 	n := b.role(id)
 	b.copyRoles()
+	b.rolesChanged = true
 	b.s.roles[n] = nil
+}
+
+// compileRoles writes the lines anew.
+func (b *builder) compileRoles() {
+	s := b.s
+	none := make([]cell, len(s.roles)) // a role without the privilege
+	s.otherMisc = make([]cell, len(s.roles))
+	for n, r := range s.roles {
+		if r == nil {
+			continue
+		}
+		none[n] = 1 << existsBit
+		if r.Inheritance == access.DirectUser {
+			none[n] |= 1 << inheritsBit
+		}
+		if s.otherMisc[n] = none[n]; r.All { // Rule ROLE-10
+			s.otherMisc[n] |= cell(access.Global)
+		}
+	}
+	s.lines = make([][]cell, privilege(uint32(len(s.tables)), 0))
+	cells := make([]cell, len(s.lines)*len(s.roles))
+	for p := range s.lines {
+		s.lines[p] = cells[p*len(s.roles) : (p+1)*len(s.roles)]
+		copy(s.lines[p], s.otherMisc)
+	}
+	s.miscLines = map[string][]cell{}
+	for n, r := range s.roles {
+		if r == nil || r.All {
+			continue
+		}
+		for _, p := range r.Privileges {
+			t := s.tableIndex[p.Table]
+			s.lines[privilege(t, p.Action)][n] = none[n] | cell(can(s.tables[t].data.Ownership, p.Depth))
+		}
+		for _, m := range r.Miscellaneous { // Rule ROLE-13: there is only having it
+			if s.miscLines[m] == nil {
+				s.miscLines[m] = slices.Clone(s.otherMisc)
+			}
+			s.miscLines[m][n] = none[n] | cell(access.Global)
+		}
+	}
+}
+
+// can is what a depth means for a table's kind (Rules OWN-2, OWN-3).
+func can(kind access.Ownership, d access.Depth) access.Depth {
+	if kind == access.OrganizationOwned && d != access.Global || kind == access.BusinessUnitOwned && d == access.Basic {
+		return access.None
+	}
+	return d
 }
 
 // user returns the user's row, ready to be changed; it makes one for a user who
 // is mentioned first.
 func (b *builder) user(id access.UserID) *user {
-	u, ok := b.s.users.get(0, string(id))
-	switch {
-	case !ok:
-		u = newUser(id, b.s.userNumbers, b.edit)
-		b.s.userNumbers++
-	case u.aside.edit == b.edit:
+	u := b.s.users.find(string(id))
+	if u == nil {
+		u = b.s.users.add(string(id), b.edit)
+		u.unit, u.length = noUnit, uint8(min(len(id), math.MaxUint8))
+		copy(u.id[:], id)
+		u.aside = &userAside{edit: b.edit, data: access.User{ID: id}}
 		return u
-	default:
-		u = u.clone(b.edit)
 	}
-	b.s.users.set(0, string(id), u, b.edit)
+	u = b.s.users.rows.own(u.number, b.edit)
+	if u.aside.edit != b.edit {
+		u.aside = u.aside.clone(b.edit)
+	}
 	return u
 }
 
@@ -573,18 +652,12 @@ func (b *builder) user(id access.UserID) *user {
 func (b *builder) settle(u *user, by int) {
 	if u.exists {
 		b.s.userCount += by
-		if t := b.s.units[u.unit].team; t != noTeam {
-			b.editTeam(t).aside.members += by
-		}
+		b.editTeam(b.s.units[u.unit].team).aside.members += by
 	}
 }
 
 func (b *builder) putUser(o access.User) {
 	unit := b.unit(o.BusinessUnit)
-	if b.s.units[unit].team == noTeam { // so that its members are counted should it come to exist
-		b.copyUnits()
-		b.s.units[unit].team = b.team(o.BusinessUnit.DefaultTeam())
-	}
 	u := b.user(o.ID)
 	b.settle(u, -1)
 	u.exists, u.unit, u.aside.data = true, unit, o
@@ -604,16 +677,15 @@ func (b *builder) team(id access.TeamID) uint32 {
 	}
 	n := b.s.teams.count
 	b.s.teamIndex.set(0, string(id), &named{string(id), n}, b.edit)
-	b.s.teams.set(n, &team{number: n, unit: noUnit, aside: &teamAside{edit: b.edit, data: access.Team{ID: id}}}, b.edit)
+	*b.s.teams.own(n, b.edit) = team{number: n, unit: noUnit, aside: &teamAside{edit: b.edit, data: access.Team{ID: id}}}
 	return n
 }
 
 // editTeam returns the team's row, ready to be changed.
 func (b *builder) editTeam(n uint32) *team {
-	t := b.s.teams.get(n)
+	t := b.s.teams.own(n, b.edit)
 	if t.aside.edit != b.edit {
-		t = t.clone(b.edit)
-		b.s.teams.set(n, t, b.edit)
+		t.aside = t.aside.clone(b.edit)
 	}
 	return t
 }
@@ -648,29 +720,36 @@ func (b *builder) putMembership(o *access.Membership) {
 		}
 	}
 	u := b.user(o.User)
-	i, found := slices.BinarySearch(u.teams, n)
+	i, found := slices.BinarySearch(u.aside.teams, n)
 	if found {
 		u.aside.origins[i] = origin
 		return
 	}
-	u.teams, u.aside.origins = slices.Insert(u.teams, i, n), slices.Insert(u.aside.origins, i, origin)
+	u.aside.teams, u.aside.origins = slices.Insert(u.aside.teams, i, n), slices.Insert(u.aside.origins, i, origin)
+	u.join()
 	b.editTeam(n).aside.members++
 }
 
 func (b *builder) dropMembership(team access.TeamID, id access.UserID) {
 	n, u := b.team(team), b.user(id)
-	if i, found := slices.BinarySearch(u.teams, n); found {
-		u.teams, u.aside.origins = slices.Delete(u.teams, i, i+1), slices.Delete(u.aside.origins, i, i+1)
+	if i, found := slices.BinarySearch(u.aside.teams, n); found {
+		u.aside.teams, u.aside.origins = slices.Delete(u.aside.teams, i, i+1), slices.Delete(u.aside.origins, i, i+1)
+		u.join()
 		b.editTeam(n).aside.members--
 	}
 }
 
-// holding returns the principal's holding, ready to be changed.
-func (b *builder) holding(p access.Principal) *holding {
+// hold changes what the principal holds.
+func (b *builder) hold(p access.Principal, change func(*held)) {
 	if id, ok := p.User(); ok {
-		return &b.user(id).holding
+		u := b.user(id)
+		change(&u.aside.held)
+		u.holding.take(&u.aside.held)
+		return
 	}
-	return &b.editTeam(b.team(access.TeamID(p.ID))).holding
+	t := b.editTeam(b.team(access.TeamID(p.ID)))
+	change(&t.aside.held)
+	t.holding.take(&t.aside.held)
 }
 
 func (b *builder) putAssignment(o access.Assignment) {
@@ -680,17 +759,15 @@ func (b *builder) putAssignment(o access.Assignment) {
 	}
 	b.dropAssignment(o.ID)
 	a, g := &assignment{o}, grant{role: b.role(o.Role), unit: b.unit(o.BusinessUnit)}
-	h := b.holding(o.Principal)
-	if o.Window.Open() && o.Bound == nil {
-		if h.standing == nil {
-			h.standing = h.first[:0]
+	b.hold(o.Principal, func(h *held) {
+		if o.Window.Open() && o.Bound == nil {
+			h.standing, h.assignments = append(h.standing, g), append(h.assignments, a)
+			return
 		}
-		h.standing, h.assignments = append(h.standing, g), append(h.assignments, a)
-	} else {
 		w := windowed{grant: g, bound: b.bound(o.Bound), assignment: a}
 		w.start, w.end = micros(o.Window)
 		h.windowed = append(h.windowed, w)
-	}
+	})
 	b.s.assignments.set(0, string(o.ID), a, b.edit)
 }
 
@@ -699,11 +776,12 @@ func (b *builder) dropAssignment(id access.AssignmentID) {
 	if !ok {
 		return
 	}
-	h := b.holding(old.data.Principal)
-	if i := slices.Index(h.assignments, old); i >= 0 {
-		h.standing, h.assignments = slices.Delete(h.standing, i, i+1), slices.Delete(h.assignments, i, i+1)
-	}
-	h.windowed = slices.DeleteFunc(h.windowed, func(w windowed) bool { return w.assignment == old })
+	b.hold(old.data.Principal, func(h *held) {
+		if i := slices.Index(h.assignments, old); i >= 0 {
+			h.standing, h.assignments = slices.Delete(h.standing, i, i+1), slices.Delete(h.assignments, i, i+1)
+		}
+		h.windowed = slices.DeleteFunc(h.windowed, func(w windowed) bool { return w.assignment == old })
+	})
 	b.s.assignments.remove(0, string(id), b.edit)
 }
 
@@ -748,7 +826,7 @@ func (b *builder) putShare(o access.Share) {
 	switch sh.kind {
 	case access.UserPrincipal:
 		id := access.UserID(o.Principal.ID)
-		if u, ok := b.s.users.get(0, string(id)); ok {
+		if u := b.s.users.find(string(id)); u != nil {
 			sh.number = u.number
 		} else {
 			sh.number = b.user(id).number
