@@ -257,6 +257,13 @@ func (u *update) settle() {
 	u.expandAndJudge()
 	u.settleLogins()
 	u.settleGates()
+	if u.whole() {
+		for _, w := range u.worlds {
+			for _, p := range w.people {
+				u.settlePerson(p)
+			}
+		}
+	}
 	for p := range u.people {
 		u.settlePerson(p)
 	}
@@ -277,7 +284,7 @@ type update struct {
 	teams   set[*team]
 	expand  set[*expansion]
 	judge   set[judgement]
-	changed map[Key]struct{} // nil if nobody asks
+	changed map[Key]struct{} // nil when everything is evaluated
 }
 
 // judgement is whether an account is a member of an expansion.
@@ -286,14 +293,24 @@ type judgement struct {
 	account   *account
 }
 
+// whole tells whether everything is evaluated: then nobody asks what changed, and
+// every person is settled.
+func (u *update) whole() bool { return u.changed == nil }
+
+func (u *update) resettle(p *person) {
+	if !u.whole() {
+		u.people.add(p)
+	}
+}
+
 func (u *update) mark(env access.EnvironmentID, kind access.Kind, key string) {
-	if u.changed != nil {
+	if !u.whole() {
 		u.changed[Key{env, kind, key}] = struct{}{}
 	}
 }
 
 func (u *update) markMembership(t *team, user access.UserID) {
-	if u.changed != nil {
+	if !u.whole() {
 		u.mark(t.world.id, access.KindMembership, access.JoinKey(string(t.id), string(user)))
 	}
 }

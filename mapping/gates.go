@@ -86,7 +86,7 @@ func (u *update) settleGates() {
 				g.judged = g.judges()
 				for _, p := range w.people {
 					if p.source == g.source {
-						u.people.add(p)
+						u.resettle(p)
 					}
 				}
 			}

@@ -529,13 +529,15 @@ func (u *update) expandWhole(x *expansion) {
 			return true
 		})
 	}
-	for a := range x.members {
+	old := x.members
+	x.members = members
+	for a, s := range old {
 		if members[a] == nil {
-			u.setMember(x, a, nil)
+			u.memberChanged(x, a, s, nil)
 		}
 	}
 	for a, s := range members {
-		u.setMember(x, a, s)
+		u.memberChanged(x, a, old[a], s)
 	}
 }
 
@@ -556,22 +558,29 @@ func (u *update) find(x *expansion, a *account) (first *step) {
 // setMember makes the account a member through a step, or none if that is nil.
 func (u *update) setMember(x *expansion, a *account, s *step) {
 	old := x.members[a]
-	if s == nil && old == nil {
-		return
-	}
 	switch {
+	case s == nil && old == nil:
+		return
 	case s == nil:
 		delete(x.members, a)
-		a.in = slices.DeleteFunc(a.in, func(o *expansion) bool { return o == x })
 	default:
 		x.members[a] = s
-		if old == nil {
-			a.in = append(a.in, x)
-		}
+	}
+	u.memberChanged(x, a, old, s)
+}
+
+// memberChanged follows up on a member who came (old is nil), went (s is nil) or
+// may come through another step.
+func (u *update) memberChanged(x *expansion, a *account, old, s *step) {
+	switch {
+	case s == nil:
+		a.in = slices.DeleteFunc(a.in, func(o *expansion) bool { return o == x })
+	case old == nil:
+		a.in = append(a.in, x)
 	}
 	if x.gate != nil {
 		if p := a.person(x.gate.world); p != nil {
-			u.people.add(p)
+			u.resettle(p)
 		}
 		return
 	}

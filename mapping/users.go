@@ -327,7 +327,7 @@ func (u *update) attach(s *source, p *person) {
 	login := access.Fold(p.want.Login)
 	p.world.logins[login] = append(p.world.logins[login], p)
 	u.openLogin(p, login)
-	u.people.add(p)
+	u.resettle(p)
 }
 
 func (u *update) detach(s *source, p *person) {
@@ -349,6 +349,9 @@ func (u *update) detach(s *source, p *person) {
 // openLogin has a login decided again, and the one that the user has now: whether
 // that is free depends on whether the user stays.
 func (u *update) openLogin(p *person, login string) {
+	if u.whole() {
+		return
+	}
 	p.world.openLogins[login] = struct{}{}
 	if now, ok := u.state(p.world.id).Users[p.want.ID]; ok {
 		p.world.openLogins[access.Fold(now.Login)] = struct{}{}
@@ -394,17 +397,20 @@ func (u *update) setIn(p *person, in bool) {
 // has a login keeps it; it is given anew only to the one who alone claims it.
 func (u *update) settleLogins() {
 	for _, w := range u.worlds {
+		if u.whole() {
+			for login := range w.logins {
+				w.openLogins[login] = struct{}{}
+			}
+		}
 		if len(w.openLogins) == 0 {
 			continue
 		}
 		state := u.state(w.id)
-		open := map[string]struct{}{}
 		for login := range w.openLogins {
-			if u.settleLogin(w, state, login) {
-				open[login] = struct{}{}
+			if !u.settleLogin(w, state, login) {
+				delete(w.openLogins, login)
 			}
 		}
-		w.openLogins = open
 	}
 }
 
@@ -426,7 +432,7 @@ func (u *update) settleLogin(w *world, state *access.State, login string) (open 
 	}
 	for _, p := range claims {
 		t := topic{LoginTaken, w.id, p.source.id, string(p.account.id)}
-		u.people.add(p)
+		u.resettle(p)
 		now, known := state.Users[p.want.ID]
 		known = known && now.ManagedBy == access.ByMapping
 		p.login = p.want.Login
