@@ -199,10 +199,14 @@ func (s *Source) bind(l *ldap.Conn) error {
 		}
 		err = l.Bind(s.config.BindDN, string(password))
 	}
-	if err != nil {
-		return fmt.Errorf("bind to %s %s: %w", s.config.URL, who, classify(err))
+	var result *ldap.Error
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &result) || result.ResultCode == ldap.ErrorNetwork: // not the server's word
+		return fmt.Errorf("bind to %s %s: %w: %w", s.config.URL, who, directory.ErrUnreachable, err)
 	}
-	return nil
+	return fmt.Errorf("bind to %s %s: %w", s.config.URL, who, classify(err))
 }
 
 // classify joins the kind of a server's or connection's error to it.

@@ -107,13 +107,19 @@ func Run(t *testing.T, h Harness) {
 		require.True(t, round.Complete)
 		require.NotEmpty(t, round.Cursor)
 		require.Equal(t, directory.Full, round.Mode)
-		var people, groups, members []string
+		var people, groups, members, owners, disabled, guests []string
 		for id, o := range round.Objects {
 			require.NotEmpty(t, o.Get(directory.AttrDisplayName), id)
 			switch o.Kind {
 			case directory.KindUser:
 				require.NotEmpty(t, o.Get(directory.AttrUserName), id)
 				people = append(people, string(id))
+				if !o.Enabled() {
+					disabled = append(disabled, string(id))
+				}
+				if o.Guest() {
+					guests = append(guests, string(id))
+				}
 			case directory.KindGroup:
 				require.Contains(t, []string{"security", "m365"}, o.Get(directory.AttrGroupKind))
 				groups = append(groups, string(id))
@@ -124,20 +130,28 @@ func Run(t *testing.T, h Harness) {
 			dns[o.DN] = id
 		}
 		for e := range round.Edges {
-			if e.Relation != directory.Member {
-				continue
-			}
 			far, ok := e.Far.ID()
 			if dn, isDN := e.Far.DN(); isDN {
 				far, ok = dns[dn]
 			}
 			require.True(t, ok, "%v", e)
-			members = append(members, string(e.Group)+" "+string(far))
+			list := &members
+			if e.Relation == directory.Owner {
+				list = &owners
+			}
+			*list = append(*list, string(e.Group)+" "+string(far))
 		}
-		var wantPeople, wantGroups, wantMembers []string
+		var wantPeople, wantGroups, wantMembers, wantOwners, wantDisabled, wantGuests []string
 		for _, p := range h.Company.People {
-			if p.Home == h.Home {
-				wantPeople = append(wantPeople, p.ID)
+			if p.Home != h.Home {
+				continue
+			}
+			wantPeople = append(wantPeople, p.ID)
+			if !p.Enabled {
+				wantDisabled = append(wantDisabled, p.ID)
+			}
+			if p.Guest {
+				wantGuests = append(wantGuests, p.ID)
 			}
 		}
 		for _, g := range h.Company.Groups {
@@ -148,10 +162,16 @@ func Run(t *testing.T, h Harness) {
 			for _, m := range slices.Concat(g.Members, g.Groups) {
 				wantMembers = append(wantMembers, g.ID+" "+m)
 			}
+			for _, m := range g.Owners {
+				wantOwners = append(wantOwners, g.ID+" "+m)
+			}
 		}
 		require.ElementsMatch(t, wantPeople, people)
 		require.ElementsMatch(t, wantGroups, groups)
 		require.ElementsMatch(t, wantMembers, members)
+		require.ElementsMatch(t, wantOwners, owners)
+		require.ElementsMatch(t, wantDisabled, disabled)
+		require.ElementsMatch(t, wantGuests, guests)
 	})
 	t.Run("Rule SRC-2: a cursor of another identity is refused before the round begins", func(t *testing.T) {
 		err := h.Reader(t).Read(t.Context(), directory.Start{Cursor: []byte(`{"identity":"another"}`)}, func(directory.Mode) error {
@@ -180,7 +200,12 @@ func Run(t *testing.T, h Harness) {
 	})
 	t.Run("Rule SRC-1: an error of the caller ends the round and is returned", func(t *testing.T) {
 		mine := errors.New("mine")
-		err := h.Reader(t).Read(t.Context(), directory.Start{}, func(directory.Mode) error { return nil }, func(directory.Page) error { return mine })
+		err := h.Reader(t).Read(t.Context(), directory.Start{}, func(directory.Mode) error { return mine }, func(directory.Page) error {
+			t.Error("a page came though the round did not begin")
+			return nil
+		})
+		require.ErrorIs(t, err, mine)
+		err = h.Reader(t).Read(t.Context(), directory.Start{}, func(directory.Mode) error { return nil }, func(directory.Page) error { return mine })
 		require.ErrorIs(t, err, mine)
 	})
 	t.Run("a cancelled read is incomplete and leaves nothing running", func(t *testing.T) {
@@ -192,8 +217,9 @@ func Run(t *testing.T, h Harness) {
 			return nil
 		})
 		require.Error(t, err)
-		goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-			goleak.IgnoreAnyFunction("internal/poll.runtime_pollWait"))
+		goleak.VerifyNone(t, before, // a pool of HTTP connections, at both ends, is no leak
+			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+			goleak.IgnoreAnyFunction("net/http.(*conn).serve"))
 	})
 	if h.Cut != nil {
 		t.Run("Rule SRC-1: a source that closes in mid-page is incomplete", func(t *testing.T) {

@@ -207,7 +207,10 @@ func Small() *Company {
 	}
 	for _, department := range []string{"sales", "service", "marketing", "finance"} {
 		for _, u := range units {
-			group(department+"-"+strings.ToLower(u[0]), LDAP, func(p Person) bool { return p.Unit == u[0] && p.Department == department })
+			g := group(department+"-"+strings.ToLower(u[0]), LDAP, func(p Person) bool { return p.Unit == u[0] && p.Department == department })
+			if department == "sales" {
+				g.Owners = []string{boss}
+			}
 		}
 	}
 	group(AllStaff, LDAP, func(Person) bool { return true })

@@ -17,13 +17,19 @@ func TestTheSmallCompanyIsAsTheTourTells(t *testing.T) {
 	planning := c.Group(Planning)
 	require.True(t, planning.M365)
 	require.NotEmpty(t, planning.Owners)
-	guests := 0
+	guests, disabled := 0, map[Home]int{}
 	for _, p := range c.People {
 		if p.Guest {
 			guests++
 		}
+		if !p.Enabled {
+			disabled[p.Home]++
+		}
 	}
 	require.Positive(t, guests)
+	require.Positive(t, disabled[LDAP])
+	require.Positive(t, disabled[Entra])
+	require.Equal(t, []string{c.Person(Approver).ID}, c.Group(SalesFrance).Owners)
 	require.Equal(t, c.Person(Approver).ID, c.Person(Employee).Manager)
 	require.Contains(t, c.Group(SalesFrance).Members, c.Person(Leaver).ID)
 	seen := map[string]bool{}

@@ -53,6 +53,9 @@ func (c *Company) Entries() []Entry {
 			one("objectClass", "inetOrgPerson"), one("uid", p.UID), one("cn", p.Name), one("sn", family), one("displayName", p.Name), one("mail", p.Mail),
 			one("employeeType", p.Kind), one("employeeNumber", p.Number), one("departmentNumber", p.Department), one("ou", p.Unit), one("entryUUID", p.ID),
 		}}
+		if !p.Enabled { // as the password policy overlay marks it, for good
+			e.Attributes = append(e.Attributes, one("pwdAccountLockedTime", "000001010000Z"))
+		}
 		if dn := dns[p.Manager]; dn != "" {
 			e.Attributes = append(e.Attributes, one("manager", dn))
 		}
