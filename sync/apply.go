@@ -207,6 +207,9 @@ func (s *Syncer) userByLogin(now states, env access.EnvironmentID) func(string) 
 			if w, is := want.(access.User); ok && is && access.Fold(w.Login) == access.Fold(login) {
 				return w, true
 			}
+			if !ok && !s.complete(directory.SourceID(u.Origin.Source)) {
+				return u, true // stays, see planner.remove
+			}
 		}
 		if coming == nil {
 			coming = map[string]access.User{}

@@ -7,6 +7,7 @@ import (
 	"github.com/ambit-iam/ambit/document"
 	"github.com/ambit-iam/ambit/mapping"
 	"github.com/ambit-iam/ambit/model"
+	"github.com/ambit-iam/ambit/tenant"
 )
 
 // desired is what the environments should hold: what ships with Ambit, what the
@@ -123,6 +124,47 @@ func (d *desired) all() iter.Seq[access.Object] {
 		}
 		if d.evaluation != nil {
 			d.evaluation.Desired()(yield)
+		}
+	}
+}
+
+// Names are the environments as the model files make them, with the units, tables
+// and roles that were made over the API: what the names in a mapping file can
+// mean (mapping.Names). The states hold nothing else.
+func Names(m *model.Model, now tenant.View) map[access.EnvironmentID]*access.State {
+	out := map[access.EnvironmentID]*access.State{}
+	put := func(o access.Object) {
+		env := o.ObjectEnvironment()
+		if out[env] == nil {
+			out[env] = access.NewState(env)
+		}
+		out[env].Apply(access.Put(o))
+	}
+	for _, env := range now.Environments() {
+		if s, err := now.State(env); err == nil {
+			made(s.BusinessUnits, put)
+			made(s.Tables, put)
+			made(s.Roles, put)
+			if s.Environment.ManagedBy == access.ByAPI {
+				put(s.Environment)
+			}
+		}
+	}
+	d := desired{model: m}
+	d.fix(viewStates{now})
+	for _, o := range d.fixed {
+		if o.ObjectKind() <= access.KindRole {
+			put(o)
+		}
+	}
+	return out
+}
+
+// made yields the objects that were made over the API.
+func made[K comparable, V access.Object](m map[K]V, yield func(access.Object)) {
+	for _, v := range m {
+		if managedBy(v) == access.ByAPI {
+			yield(v)
 		}
 	}
 }

@@ -376,8 +376,8 @@ func (p *planner) finish() *Plan {
 		for i, c := range full {
 			if c.Delete {
 				e.before[i] = c.Object
-			} else {
-				e.before[i], _ = current(s, c.Object)
+			} else if was, existed := current(s, c.Object); existed {
+				e.before[i] = was
 			}
 		}
 		if len(asked) != len(full) {

@@ -162,8 +162,8 @@ type Progress struct {
 type Report struct {
 	Sources  []SourceReport
 	Plan     *Plan
-	Revision access.Revision // of the commit; 0: nothing was committed
-	Applied  bool
+	Revision access.Revision // of the last commit; 0: nothing was committed
+	Applied  bool            // something was
 }
 
 // SourceReport is what became of one source's round.
@@ -204,20 +204,34 @@ func (s *Syncer) Sync(ctx context.Context, o Options) (Report, error) {
 	return report, errors.Join(s.commit(ctx, o, &report), err)
 }
 
-// commit applies the plan and publishes what became of it.
+// maxPlans is how many plans one synchronization applies. What one makes possible
+// can be another's matter: a login is free only when its holder has another.
+const maxPlans = 10
+
+// commit applies plans until there is nothing to change, and publishes what became
+// of it. The report has the first, or the one that is held.
 func (s *Syncer) commit(ctx context.Context, o Options, report *Report) error {
-	plan, done, err := s.apply(ctx, o, s.fenceNow())
-	report.Plan = plan
-	if err == nil && !plan.Empty() {
-		report.Revision, report.Applied = done.Revision, true
-		n := plan.Counts()
-		s.log.Info("plan applied", "revision", done.Revision, "create", n.Create, "update", n.Update, "delete", n.Delete)
+	for range maxPlans {
+		plan, done, err := s.apply(ctx, o, s.fenceNow())
+		if report.Plan == nil || err != nil {
+			report.Plan = plan
+		}
+		applied := err == nil && !plan.Empty()
+		if applied {
+			report.Revision, report.Applied = done.Revision, true
+			n := plan.Counts()
+			s.log.Info("plan applied", "revision", done.Revision, "create", n.Create, "update", n.Update, "delete", n.Delete)
+		}
+		if errors.Is(err, store.ErrFenced) {
+			s.lose()
+		}
+		s.publish(plan, done.Revision, err)
+		if !applied {
+			return err
+		}
+		o.Accept = ""
 	}
-	if errors.Is(err, store.ErrFenced) {
-		s.lose()
-	}
-	s.publish(plan, report, err)
-	return err
+	return nil
 }
 
 func (s *Syncer) fenceNow() int64 {
@@ -370,7 +384,7 @@ func (s *Syncer) readRound(ctx context.Context, c Source, read func(*Round)) err
 			if err != nil {
 				s.log.Warn("the source was read, but did not end well", "source", c.ID, "error", err)
 			}
-			return nil
+			return s.commitMirror(ctx, c.ID)
 		}
 		if err == nil {
 			err = fmt.Errorf("the connector ended without saying that the source was finished: %w", directory.ErrIncomplete)

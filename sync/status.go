@@ -150,7 +150,7 @@ func (s *Syncer) finishRound(r SourceReport) {
 }
 
 // publish tells what became of a plan.
-func (s *Syncer) publish(plan *Plan, report *Report, err error) {
+func (s *Syncer) publish(plan *Plan, revision access.Revision, err error) {
 	s.statusMu.Lock()
 	defer s.statusMu.Unlock()
 	was := s.planned
@@ -163,8 +163,8 @@ func (s *Syncer) publish(plan *Plan, report *Report, err error) {
 		now.State, now.Digest, now.Violations = PlanHeld, held.Digest, held.Violations
 	case err != nil:
 		now.State, now.Error = PlanFailed, err.Error()
-	case report.Applied:
-		now.Revision = report.Revision
+	case !plan.Empty():
+		now.Revision = revision
 		now.Changed += int64(plan.Len())
 	}
 	if now.State != was.State || now.Digest != was.Digest {
