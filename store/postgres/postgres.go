@@ -168,7 +168,7 @@ func fault(err error) error {
 	switch e.Code {
 	case pqerror.DiskFull:
 		return fmt.Errorf("%w: the server's disk is full; free some space, nothing was changed (%w)", store.ErrReadOnly, err)
-	case pqerror.ReadOnlySQLTransaction:
+	case pqerror.ReadOnlySQLTransaction, pqerror.FeatureNotSupported: // the latter from a standby, when a transaction begins
 		return fmt.Errorf("%w: the server is read-only, as a standby is; name the primary, nothing was changed (%w)", store.ErrReadOnly, err)
 	case pqerror.InsufficientPrivilege:
 		return fmt.Errorf("%w: the database role may not; it needs SELECT, INSERT, UPDATE and DELETE on its tables (%w)", store.ErrReadOnly, err)

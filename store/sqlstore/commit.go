@@ -32,6 +32,9 @@ func (db *DB) Commit(ctx context.Context, c store.Commit) (store.Committed, erro
 	if len(c.Events) == 0 {
 		return store.Committed{}, fmt.Errorf("%s: internal error: no audit event", what)
 	}
+	if c.At.IsZero() {
+		return store.Committed{}, fmt.Errorf("%s: internal error: no time", what)
+	}
 	entries, err := db.entries(c.Changes)
 	if err != nil {
 		return store.Committed{}, fmt.Errorf("%s: %w", what, err)

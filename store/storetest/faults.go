@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"os"
 	"sync"
+	"syscall"
 )
 
 // errInjected is what a database in trouble says here.
@@ -15,6 +17,7 @@ type faults struct {
 	mu    sync.Mutex
 	left  int  // statements until the fault; zero: none
 	after bool // the statement takes effect, but its answer is lost
+	kill  bool // the process ends instead of the statement
 	hit   bool
 }
 
@@ -43,6 +46,10 @@ func around[T any](f *faults, do func() (T, error), undo func(T) error) (T, erro
 	}
 	f.hit = f.hit || fail
 	f.mu.Unlock()
+	if fail && f.kill {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
 	var none T
 	if fail && !after {
 		return none, errInjected

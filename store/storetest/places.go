@@ -29,6 +29,8 @@ func (p sqlitePlace) SQL(t testing.TB) *sql.DB {
 	return open(t, "sqlite", "file:"+p.path+"?_pragma=busy_timeout(5000)")
 }
 
+func (p sqlitePlace) task() task { return task{SQLite: p.path} }
+
 type postgresPlace struct{ dsn string }
 
 // PostgreSQL is a new database in the test binary's own cluster.
@@ -44,6 +46,8 @@ func (p postgresPlace) Open(t testing.TB, o Options) *sqlstore.DB {
 func (p postgresPlace) SQL(t testing.TB) *sql.DB {
 	return open(t, "postgres", p.dsn+" sslmode=disable")
 }
+
+func (p postgresPlace) task() task { return task{Postgres: p.dsn} }
 
 func open(t testing.TB, driver, dsn string) *sql.DB {
 	db, err := sql.Open(driver, dsn)

@@ -34,6 +34,8 @@ type Place interface {
 	Open(t testing.TB, o Options) *sqlstore.DB
 	// SQL opens the same database without Ambit, to tamper with it.
 	SQL(t testing.TB) *sql.DB
+
+	task() task
 }
 
 // Options are those that both databases have.

@@ -40,14 +40,14 @@ func tampering(t *testing.T, p Place) {
 	// found makes an edit, expects it to be named, and takes it back.
 	found := func(name, table, says string, edits ...string) {
 		t.Run(name, func(t *testing.T) {
-			exec(t, raw, `CREATE TABLE kept AS SELECT * FROM `+table)
+			edit(t, raw, `CREATE TABLE kept AS SELECT * FROM `+table)
 			defer func() {
-				exec(t, raw, `DELETE FROM `+table)
-				exec(t, raw, `INSERT INTO `+table+` SELECT * FROM kept`)
-				exec(t, raw, `DROP TABLE kept`)
+				edit(t, raw, `DELETE FROM `+table)
+				edit(t, raw, `INSERT INTO `+table+` SELECT * FROM kept`)
+				edit(t, raw, `DROP TABLE kept`)
 			}()
-			for _, edit := range edits {
-				require.Positive(t, exec(t, raw, edit), edit)
+			for _, e := range edits {
+				require.Positive(t, edit(t, raw, e), e)
 			}
 			got, err := db.Verify(t.Context(), nil)
 			require.ErrorIs(t, err, store.ErrTampered, "%q", edits)
@@ -123,14 +123,14 @@ func tampering(t *testing.T, p Place) {
 		`DELETE FROM users WHERE since = 8`, `DELETE FROM audit_events WHERE seq = 8`, `DELETE FROM revisions WHERE revision = 8`,
 		`UPDATE head SET revision = 7, seq = 7, at = (SELECT at FROM revisions WHERE revision = 7), hash = (SELECT hash FROM audit_events WHERE seq = 7)`,
 	} {
-		exec(t, raw, cut)
+		edit(t, raw, cut)
 	}
 	after, err = db.Verify(t.Context(), nil)
 	require.NoError(t, err)
 	require.NotEqual(t, whole.Head, after.Head)
 }
 
-func exec(t testing.TB, raw *sql.DB, statement string) int64 {
+func edit(t testing.TB, raw *sql.DB, statement string) int64 {
 	t.Helper()
 	done, err := raw.ExecContext(t.Context(), statement)
 	require.NoError(t, err, statement)

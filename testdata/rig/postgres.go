@@ -68,10 +68,16 @@ func (p *Postgres) DSN(database string) string {
 	return fmt.Sprintf("host=%s port=%d user=ambit dbname=%s", p.Folder, p.Port, database)
 }
 
-// Exec runs one statement as the cluster's superuser, ambit.
+// Exec runs a statement as the cluster's superuser, ambit.
 func (p *Postgres) Exec(t testing.TB, statement string) {
 	t.Helper()
-	db, err := sql.Open("postgres", p.DSN("postgres")+" sslmode=disable")
+	p.ExecIn(t, "postgres", statement)
+}
+
+// ExecIn runs a statement in one of the databases.
+func (p *Postgres) ExecIn(t testing.TB, database, statement string) {
+	t.Helper()
+	db, err := sql.Open("postgres", p.DSN(database)+" sslmode=disable")
 	require.NoError(t, err)
 	defer db.Close()
 	_, err = db.ExecContext(context.Background(), statement)
@@ -81,7 +87,7 @@ func (p *Postgres) Exec(t testing.TB, statement string) {
 // guard runs the server until its own standard input ends, which is when the test
 // binary does, and leaves nothing behind.
 const guard = `
-"$1/postgres" -D "$2/data" >"$2/log" 2>&1 &
+"$1/postgres" -D "$2/data" -c listen_addresses=127.0.0.1 -c port="$3" -c unix_socket_directories="$2" >"$2/log" 2>&1 &
 server=$!
 read -r _
 kill -QUIT $server
@@ -123,16 +129,13 @@ func startPostgres(t testing.TB) (*Postgres, error) {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	settings := fmt.Sprintf(`
-listen_addresses = '127.0.0.1'
-port = %d
-unix_socket_directories = '%s'
 ssl = on
-ssl_cert_file = '%[2]s/server.pem'
-ssl_key_file = '%[2]s/server.key'
+ssl_cert_file = '%s/server.pem'
+ssl_key_file = '%[1]s/server.key'
 fsync = off
 full_page_writes = off
 max_connections = 200
-`, port, dir)
+`, dir)
 	conf, err := os.OpenFile(filepath.Join(dir, "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return nil, err
@@ -141,16 +144,45 @@ max_connections = 200
 	if err := errors.Join(err, conf.Close()); err != nil {
 		return nil, err
 	}
+	return p, p.start(bin, as)
+}
 
-	server := exec.Command("/bin/sh", "-c", guard, "sh", bin, dir)
-	server.SysProcAttr, server.Dir = as, dir
+// start runs the server on the folder's data.
+func (p *Postgres) start(bin string, as *syscall.SysProcAttr) error {
+	server := exec.Command("/bin/sh", "-c", guard, "sh", bin, p.Folder, strconv.Itoa(p.Port))
+	server.SysProcAttr, server.Dir = as, p.Folder
+	var err error
 	if p.guard, err = server.StdinPipe(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := server.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	return p, p.wait(30 * time.Second)
+	return p.wait(30 * time.Second)
+}
+
+// Standby starts a second server that follows the cluster and is read-only. It
+// ends with the test.
+func Standby(t testing.TB) *Postgres {
+	t.Helper()
+	primary := Cluster(t)
+	bin, err := postgresBin()
+	require.NoError(t, err)
+	dir, err := os.MkdirTemp("", "ambit-pg-")
+	require.NoError(t, err)
+	as, err := unprivileged(dir)
+	require.NoError(t, err)
+	port, err := postgresPort()
+	require.NoError(t, err)
+	backup := exec.Command(filepath.Join(bin, "pg_basebackup"), "-D", filepath.Join(dir, "data"), "-R", "--checkpoint=fast", "--no-sync",
+		"-h", primary.Folder, "-p", strconv.Itoa(primary.Port), "-U", "ambit")
+	backup.SysProcAttr, backup.Dir = as, dir
+	out, err := backup.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	p := &Postgres{Folder: dir, Port: port, Password: primary.Password, CAFile: primary.CAFile}
+	require.NoError(t, p.start(bin, as))
+	t.Cleanup(func() { _ = p.guard.Close() })
+	return p
 }
 
 // wait returns once the server answers.
