@@ -1,0 +1,291 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/audit"
+	"github.com/ambit-iam/ambit/model"
+	"github.com/ambit-iam/ambit/store"
+	"github.com/ambit-iam/ambit/tenant"
+)
+
+// noun is one kind of object with its routes. The key in the path is the
+// object's key within its environment (access.Object.ObjectKey), its parts joined
+// by '~' where there are several.
+type noun[T access.Object] struct {
+	kind   access.Kind
+	path   string // under /v1/environments/{environment}/
+	single string
+	table  access.TableID
+	// adopt puts what the path and the API decide into a new object.
+	adopt func(o *T, env access.EnvironmentID, key []string) error
+	// manager tells who manages the object.
+	manager func(T) access.ManagedBy
+}
+
+func (s *Server) objectRoutes() {
+	handle(s, Route{"GET", "/v1/environments", model.TableEnvironment, access.Read}, "list-environments", "List the environments", s.listEnvironments)
+
+	register(s, noun[access.BusinessUnit]{kind: access.KindBusinessUnit, path: "business-units", single: "business unit", table: model.TableBusinessUnit,
+		manager: func(o access.BusinessUnit) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.BusinessUnit, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Table]{kind: access.KindTable, path: "tables", single: "table", table: model.TableTable,
+		manager: func(o access.Table) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Table, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Role]{kind: access.KindRole, path: "roles", single: "role", table: model.TableRole,
+		manager: func(o access.Role) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Role, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.User]{kind: access.KindUser, path: "users", single: "user", table: model.TableUser,
+		manager: func(o access.User) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.User, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Team]{kind: access.KindTeam, path: "teams", single: "team", table: model.TableTeam,
+		manager: func(o access.Team) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Team, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Membership]{kind: access.KindMembership, path: "memberships", single: "membership", table: model.TableTeam,
+		manager: func(o access.Membership) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Membership, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			if err := take(&o.Team, key, 0); err != nil {
+				return err
+			}
+			return take(&o.User, key, 1)
+		}})
+	register(s, noun[access.Assignment]{kind: access.KindAssignment, path: "assignments", single: "role assignment", table: model.TableAssignment,
+		manager: func(o access.Assignment) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Assignment, env access.EnvironmentID, key []string) error {
+			if o.Request != "" || o.Bound != nil {
+				return problem("not-yours", http.StatusUnprocessableEntity, "an elevation is made by an approved request, not by hand (Rule JIT-E-4)")
+			}
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Record]{kind: access.KindRecord, path: "records", single: "record", table: model.TableRecord,
+		manager: func(o access.Record) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Record, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			if err := take(&o.Table, key, 0); err != nil {
+				return err
+			}
+			return take(&o.ID, key, 1)
+		}})
+	register(s, noun[access.Share]{kind: access.KindShare, path: "shares", single: "share", table: model.TableShare,
+		manager: func(o access.Share) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Share, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			if err := take(&o.Table, key, 0); err != nil {
+				return err
+			}
+			if err := take(&o.Record, key, 1); err != nil {
+				return err
+			}
+			var kind string
+			if err := take(&kind, key, 2); err != nil {
+				return err
+			}
+			if err := o.Principal.Kind.UnmarshalText([]byte(kind)); err != nil {
+				return problem("invalid-request", http.StatusUnprocessableEntity, err.Error())
+			}
+			if len(key) < 4 {
+				key = append(key, "") // the whole organization has no id
+			}
+			o.Principal.ID = key[3]
+			return nil
+		}})
+}
+
+// take sets a part of an object's key from the path. A body that says otherwise
+// is refused.
+func take[K ~string](field *K, key []string, i int) error {
+	if i >= len(key) || key[i] == "" {
+		return problem("invalid-request", http.StatusUnprocessableEntity, "the path does not name all parts of the object's key")
+	}
+	if *field != "" && string(*field) != key[i] {
+		return problem("invalid-request", http.StatusUnprocessableEntity, fmt.Sprintf("the body names %q, the path %q", *field, key[i]))
+	}
+	*field = K(key[i])
+	return nil
+}
+
+// EnvironmentPath is the part of a path that names an environment.
+type EnvironmentPath struct {
+	Environment access.EnvironmentID `path:"environment" doc:"the environment's id"`
+}
+
+type listInput struct {
+	EnvironmentPath
+	Cursor string `query:"cursor" doc:"next_cursor of the page before"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+}
+
+// KeyInput names one object of an environment.
+type KeyInput struct {
+	EnvironmentPath
+	Key string `path:"key" doc:"the object's id; the parts of a compound key are joined by ~"`
+}
+
+// ChangeInput names the object to change, and the version that is meant.
+type ChangeInput struct {
+	KeyInput
+	IfMatch string `header:"If-Match" doc:"the ETag of the version to change; required where the object exists"`
+	Reason  string `query:"reason" maxLength:"2000" doc:"kept in the audit log"`
+}
+
+// Page is one page of a list (Rule JIT-76).
+type Page[T any] struct {
+	Items      []T             `json:"items"`
+	NextCursor string          `json:"next_cursor,omitempty"`
+	Revision   access.Revision `json:"revision"`
+}
+
+type pageOutput[T any] struct{ Body Page[T] }
+
+type objectOutput[T any] struct {
+	ETag string `header:"ETag"`
+	Body T
+}
+
+type committedOutput struct {
+	Body struct {
+		Revision access.Revision `json:"revision" doc:"ask with it to be sure that a decision knows the change"`
+	}
+}
+
+func (s *Server) listEnvironments(_ context.Context, _ *struct{}) (*pageOutput[access.Environment], error) {
+	out := &pageOutput[access.Environment]{}
+	return out, s.tenant.Read(func(v tenant.View) error {
+		out.Body.Revision = v.Revision
+		for _, env := range v.Environments() {
+			state, err := v.State(env)
+			if err != nil {
+				return err
+			}
+			out.Body.Items = append(out.Body.Items, state.Environment)
+		}
+		return nil
+	})
+}
+
+// storeKey is the key as the store has it.
+func storeKey(key string) string { return access.JoinKey(strings.Split(key, "~")...) }
+
+func register[T access.Object](s *Server, n noun[T]) {
+	list := "/v1/environments/{environment}/" + n.path
+	one := list + "/{key}"
+	name := strings.ReplaceAll(n.path, "/", "-")
+	handle(s, Route{"GET", list, n.table, access.Read}, "list-"+name, "List "+n.path, func(ctx context.Context, in *listInput) (*pageOutput[T], error) {
+		return listObjects[T](ctx, s, in, n.kind)
+	})
+	handle(s, Route{"GET", one, n.table, access.Read}, "get-"+name, "Get one "+n.single, func(ctx context.Context, in *KeyInput) (*objectOutput[T], error) {
+		version, err := s.store.Object(ctx, 0, in.Environment, n.kind, storeKey(in.Key))
+		if err != nil {
+			return nil, err
+		}
+		return &objectOutput[T]{ETag: etag(version.Since), Body: version.Object.(T)}, nil
+	})
+	type put struct {
+		ChangeInput
+		Body T
+	}
+	handle(s, Route{"PUT", one, n.table, access.Write}, "put-"+name, "Create or replace one "+n.single, func(ctx context.Context, in *put) (*committedOutput, error) {
+		if err := n.adopt(&in.Body, in.Environment, strings.Split(in.Key, "~")); err != nil {
+			return nil, err
+		}
+		return change(ctx, s, n, in.ChangeInput, access.Put(in.Body))
+	})
+	handle(s, Route{"DELETE", one, n.table, access.Delete}, "delete-"+name, "Delete one "+n.single, func(ctx context.Context, in *ChangeInput) (*committedOutput, error) {
+		return change(ctx, s, n, *in, access.Change{Delete: true})
+	}, func(op *huma.Operation) { op.DefaultStatus = http.StatusOK })
+}
+
+func listObjects[T access.Object](ctx context.Context, s *Server, in *listInput, kind access.Kind) (*pageOutput[T], error) {
+	if _, err := s.tenant.Snapshot(in.Environment); err != nil {
+		return nil, err
+	}
+	out := &pageOutput[T]{}
+	out.Body.Revision = s.tenant.Revision()
+	versions, err := s.store.Objects(ctx, out.Body.Revision, in.Environment, kind, in.Cursor, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(versions) > in.Limit {
+		versions = versions[:in.Limit]
+		out.Body.NextCursor = versions[in.Limit-1].Object.ObjectKey()
+	}
+	out.Body.Items = make([]T, len(versions))
+	for i, v := range versions {
+		out.Body.Items[i] = v.Object.(T)
+	}
+	return out, nil
+}
+
+// change makes one change by hand. Only what the API manages can be changed
+// here: files and directories are changed where they are.
+func change[T access.Object](ctx context.Context, s *Server, n noun[T], in ChangeInput, c access.Change) (*committedOutput, error) {
+	out := &committedOutput{}
+	key := storeKey(in.Key)
+	done, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
+		if _, err := v.State(in.Environment); err != nil {
+			return tenant.Changeset{}, err
+		}
+		version, err := s.store.Object(ctx, v.Revision, in.Environment, n.kind, key)
+		exists := err == nil
+		switch {
+		case exists:
+			before := version.Object.(T)
+			if by := n.manager(before); by != access.ByAPI {
+				return tenant.Changeset{}, problem("managed-elsewhere", http.StatusConflict,
+					fmt.Sprintf("this %s is managed by %s; change it there", n.single, by)).with("managed_by", by)
+			}
+			if err := match(in.IfMatch, version.Since); err != nil {
+				return tenant.Changeset{}, err
+			}
+			if c.Delete {
+				c.Object = before
+			}
+		case c.Delete, !errors.Is(err, store.ErrNotFound):
+			return tenant.Changeset{}, err
+		case in.IfMatch != "":
+			return tenant.Changeset{}, problem("precondition-failed", http.StatusPreconditionFailed, "there is no such object any more")
+		}
+		operation := "put"
+		if c.Delete {
+			operation = "delete"
+		}
+		return tenant.Changeset{
+			Changes: []access.Change{c},
+			Events:  []audit.Event{s.event(ctx, n.kind.String()+"."+operation, in.Environment, n.kind.String()+"/"+c.Object.ObjectKey(), in.Reason)},
+		}, nil
+	})
+	out.Body.Revision = done.Revision
+	return out, err
+}
+
+// event is an audit event of the caller's.
+func (s *Server) event(ctx context.Context, operation string, env access.EnvironmentID, object, reason string) audit.Event {
+	return audit.Event{
+		Actor: caller(ctx).Actor, Operation: operation, Environment: env, Object: object,
+		Result: audit.Done, Reason: reason, Correlation: correlation(ctx),
+	}
+}

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/directory"
+	"github.com/ambit-iam/ambit/model"
+	dirsync "github.com/ambit-iam/ambit/sync"
+)
+
+// Synchronizer is what the API needs of the synchronization.
+type Synchronizer interface {
+	Plan(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
+	Sync(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
+	Status() dirsync.Status
+	// Persons tells whether the mapping has a person expression for the
+	// environment (Rule JIT-16).
+	Persons(env access.EnvironmentID) bool
+	// Age is how long before now the source was last read completely.
+	Age(source string, now time.Time) (time.Duration, bool)
+}
+
+func (s *Server) syncRoutes() {
+	handle(s, Route{"GET", "/v1/sync", model.TableSource, access.Read}, "sync-status", "Where the sources and the newest plan stand", s.syncStatus)
+	handle(s, Route{"POST", "/v1/plan", model.TablePlan, access.Create}, "plan", "Read the sources and show what a sync would change", s.plan)
+	handle(s, Route{"POST", "/v1/sync", model.TablePlan, access.Write}, "sync", "Read the sources and apply the plan", s.synchronize)
+}
+
+// SyncRequest says what to read and what to apply.
+type SyncRequest struct {
+	Sources []directory.SourceID `json:"sources,omitempty" doc:"all where it is absent"`
+	NoRead  bool                 `json:"no_read,omitempty" doc:"plan with what was read last"`
+	// AcceptPlan releases a held plan: the one with this digest and no other.
+	AcceptPlan string `json:"accept_plan,omitempty" pattern:"^(sha256:[0-9a-f]{64})?$" doc:"the digest of a held plan that you want applied all the same"`
+	Details    bool   `json:"details,omitempty" doc:"answer with every change and not only with the text"`
+}
+
+// SyncAnswer is what a plan would do, or what a sync did.
+type SyncAnswer struct {
+	Sources  []SourceAnswer      `json:"sources"`
+	Changes  int                 `json:"changes" doc:"how many objects change"`
+	Held     bool                `json:"held,omitempty"`
+	Digest   string              `json:"digest,omitempty" doc:"of the plan, if it is not empty"`
+	Applied  bool                `json:"applied"`
+	Revision access.Revision     `json:"revision,omitempty" doc:"that the sync made"`
+	Text     string              `json:"text" doc:"the plan as people read it"`
+	Plan     json.RawMessage     `json:"plan,omitempty" doc:"every change, with the access it gives and takes"`
+	Stop     []dirsync.Violation `json:"violations,omitempty"`
+}
+
+// SourceAnswer is what became of reading one source.
+type SourceAnswer struct {
+	Source   directory.SourceID `json:"source"`
+	Mode     string             `json:"mode"`
+	Objects  int                `json:"objects" doc:"that were read"`
+	Edges    int                `json:"edges"`
+	Seconds  float64            `json:"seconds"`
+	Problems []string           `json:"problems,omitempty"`
+	Error    string             `json:"error,omitempty"`
+}
+
+func (s *Server) syncStatus(context.Context, *struct{}) (*struct{ Body dirsync.Status }, error) {
+	return &struct{ Body dirsync.Status }{s.sync.Status()}, nil
+}
+
+func (s *Server) options(ctx context.Context, r SyncRequest) dirsync.Options {
+	return dirsync.Options{Sources: r.Sources, NoRead: r.NoRead, Accept: r.AcceptPlan, Actor: caller(ctx).Actor}
+}
+
+func (s *Server) plan(ctx context.Context, in *struct{ Body SyncRequest }) (*struct{ Body SyncAnswer }, error) {
+	report, err := s.sync.Plan(ctx, s.options(ctx, in.Body))
+	if report.Plan == nil && err != nil {
+		return nil, err
+	}
+	return s.answer(report, in.Body.Details)
+}
+
+func (s *Server) synchronize(ctx context.Context, in *struct{ Body SyncRequest }) (*struct{ Body SyncAnswer }, error) {
+	report, err := s.sync.Sync(ctx, s.options(ctx, in.Body))
+	var held *dirsync.Held
+	switch {
+	case errors.As(err, &held):
+		p := problem("plan-held", http.StatusConflict, held.Error()).with("hint", held.Hint()).with("digest", held.Digest).with("violations", held.Violations)
+		if answer, err := s.answer(report, in.Body.Details); err == nil {
+			p = p.with("text", answer.Body.Text)
+		}
+		return nil, p
+	case errors.Is(err, dirsync.ErrOtherPlan):
+		return nil, problem("other-plan", http.StatusConflict, "the plan is not the one that was accepted any more; look at it again with ambit plan")
+	case errors.Is(err, dirsync.ErrNotLeading):
+		return nil, problem("not-leading", http.StatusConflict, err.Error())
+	case err != nil && (report.Plan == nil || !sourcesFailed(report)):
+		return nil, err
+	}
+	return s.answer(report, in.Body.Details)
+}
+
+// sourcesFailed tells whether the error of a sync is that of its sources: the
+// rest was done all the same.
+func sourcesFailed(r dirsync.Report) bool {
+	for _, source := range r.Sources {
+		if source.Err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) answer(r dirsync.Report, details bool) (*struct{ Body SyncAnswer }, error) {
+	out := SyncAnswer{Sources: []SourceAnswer{}, Applied: r.Applied, Revision: r.Revision}
+	for _, source := range r.Sources {
+		a := SourceAnswer{Source: source.Source, Mode: source.Mode.String(), Objects: source.Objects, Edges: source.Edges, Seconds: source.Elapsed.Seconds()}
+		for _, p := range source.Problems {
+			name := string(p.Object)
+			if p.DN != "" {
+				name = p.DN
+			}
+			a.Problems = append(a.Problems, fmt.Sprintf("%s: %s", name, p.Text))
+		}
+		if source.Err != nil {
+			a.Error = source.Err.Error()
+		}
+		out.Sources = append(out.Sources, a)
+	}
+	if r.Plan != nil {
+		out.Changes, out.Held, out.Stop = r.Plan.Len(), r.Plan.Held(), r.Plan.Violations
+		if !r.Plan.Empty() {
+			out.Digest = r.Plan.Digest()
+		}
+		var text bytes.Buffer
+		if err := r.Plan.WriteText(&text, s.tenant.Now()); err != nil {
+			return nil, err
+		}
+		out.Text = text.String()
+		if details {
+			var err error
+			if out.Plan, err = r.Plan.JSON(s.tenant.Now()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return &struct{ Body SyncAnswer }{out}, nil
+}

@@ -1,0 +1,410 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/api"
+	"github.com/ambit-iam/ambit/audit"
+	"github.com/ambit-iam/ambit/configs"
+	"github.com/ambit-iam/ambit/document"
+	"github.com/ambit-iam/ambit/jit"
+	"github.com/ambit-iam/ambit/mapping"
+	"github.com/ambit-iam/ambit/model"
+	"github.com/ambit-iam/ambit/store"
+	"github.com/ambit-iam/ambit/store/postgres"
+	"github.com/ambit-iam/ambit/store/sqlite"
+	"github.com/ambit-iam/ambit/store/sqlstore"
+	dirsync "github.com/ambit-iam/ambit/sync"
+	"github.com/ambit-iam/ambit/tenant"
+)
+
+// files are what the configuration names, read and checked.
+type files struct {
+	model    *model.Model
+	mapping  *mapping.File
+	policies []jit.PolicySource
+}
+
+// readFiles reads all of them and reports all faults together (Rule UX-10).
+func readFiles(c *configs.Config) (files, error) {
+	var out files
+	var faults document.Faults
+	var models []*model.Model
+	read := func(path string, parse func(name string, src []byte) error) error {
+		src, err := os.ReadFile(c.File(path))
+		if err != nil {
+			return hinted{fmt.Errorf("read %s: %w", path, err), "the paths in " + c.Path + " are taken from its folder"}
+		}
+		err = parse(c.File(path), src)
+		var found document.Faults
+		if errors.As(err, &found) {
+			faults = append(faults, found...)
+			return nil
+		}
+		return err
+	}
+	for _, path := range c.Model {
+		if err := read(path, func(name string, src []byte) error {
+			m, err := model.Parse(name, src)
+			models = append(models, m)
+			return err
+		}); err != nil {
+			return out, err
+		}
+	}
+	if err := read(c.Mapping, func(name string, src []byte) (err error) {
+		out.mapping, err = mapping.Parse(name, src)
+		return err
+	}); err != nil {
+		return out, err
+	}
+	for _, path := range c.Policies {
+		if err := read(path, func(name string, src []byte) error {
+			policies, err := jit.ParsePolicies(name, src)
+			out.policies = append(out.policies, policies...)
+			return err
+		}); err != nil {
+			return out, err
+		}
+	}
+	if len(faults) > 0 {
+		return out, faults.Err()
+	}
+	var err error
+	if out.model, err = model.Join(models...); err != nil {
+		return out, err
+	}
+	return out, nil
+}
+
+// names lists what the mapping file's names can mean: what ships, what the model
+// files declare, and, with a store, what was made at run time.
+func (f files) names(c *configs.Config, t *tenant.Tenant) (mapping.Names, error) {
+	n := mapping.Names{Environments: map[access.EnvironmentID]*access.State{}}
+	for _, s := range c.Sources {
+		n.Sources = append(n.Sources, s.ID)
+	}
+	put := func(env access.EnvironmentID, objects []access.Object) {
+		if n.Environments[env] == nil {
+			n.Environments[env] = access.NewState(env)
+		}
+		for _, o := range objects {
+			switch o.ObjectKind() {
+			case access.KindEnvironment, access.KindBusinessUnit, access.KindTable, access.KindRole:
+				n.Environments[env].Apply(access.Put(o))
+			}
+		}
+	}
+	if t != nil {
+		err := t.Read(func(v tenant.View) error {
+			for _, env := range v.Environments() {
+				state, err := v.State(env)
+				if err != nil {
+					return err
+				}
+				all := []access.Object{state.Environment}
+				for _, o := range state.BusinessUnits {
+					all = append(all, o)
+				}
+				for _, o := range state.Roles {
+					all = append(all, o)
+				}
+				put(env, all)
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	put(access.AmbitEnvironment, model.Ambit())
+	for _, env := range f.model.Environments() {
+		desired := f.model.Desired(env)
+		put(env, desired)
+		var root access.BusinessUnitID
+		var tables []access.Table
+		for _, o := range desired {
+			switch o := o.(type) {
+			case access.BusinessUnit:
+				if o.Parent == "" {
+					root = o.ID
+				}
+			case access.Table:
+				tables = append(tables, o)
+			}
+		}
+		put(env, model.OutOfBox(env, root, tables))
+	}
+	return n, nil
+}
+
+// daemon is everything that `ambit serve` runs, and that a command opens for
+// itself where no daemon runs.
+type daemon struct {
+	config *configs.Config
+	log    *slog.Logger
+	store  *sqlstore.DB
+	tenant *tenant.Tenant
+	sync   *dirsync.Syncer
+	api    *api.Server
+
+	mu    sync.Mutex // guards what a reload replaces
+	files files
+	rules *mapping.Rules
+	// applied is the revision for which the policies of the files were last
+	// compared; told is the complaint that the log has about them.
+	applied access.Revision
+	told    string
+}
+
+// assemble opens the store and puts the rooms together. Nothing runs yet.
+func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daemon, err error) {
+	f, err := readFiles(c)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{config: c, log: c.Logger(stderr), files: f}
+	if d.store, err = openStore(ctx, c); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.store.Close())
+		}
+	}()
+	if d.tenant, err = tenant.Open(ctx, d.store, tenant.Options{React: jit.React, Logger: d.log}); err != nil {
+		return nil, err
+	}
+	if err := d.ship(ctx); err != nil {
+		return nil, err
+	}
+	synced, err := d.compile(f)
+	if err != nil {
+		return nil, err
+	}
+	d.sync = dirsync.New(d.store, d.tenant, synced, dirsync.SyncerOptions{Logger: d.log, Now: d.tenant.Now})
+	metrics := prometheus.NewRegistry()
+	registerSync(metrics, d.sync)
+	d.api, err = api.New(api.Options{
+		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &c.Authentication,
+		Logger: d.log, Metrics: metrics, Version: version,
+	})
+	return d, err
+}
+
+func openStore(ctx context.Context, c *configs.Config) (*sqlstore.DB, error) {
+	if c.Store.Postgres == nil {
+		return sqlite.Open(ctx, c.File(c.Store.SQLite), sqlite.Options{})
+	}
+	dsn, err := c.Store.Postgres.DSN.Resolve()
+	if err != nil {
+		return nil, fmt.Errorf("store.postgres.dsn: %w", err)
+	}
+	return postgres.Open(ctx, string(dsn), postgres.Options{})
+}
+
+// compile checks the mapping against the names there are, makes the connectors,
+// and returns what is to be synchronized.
+func (d *daemon) compile(f files) (dirsync.Config, error) {
+	names, err := f.names(d.config, d.tenant)
+	if err != nil {
+		return dirsync.Config{}, err
+	}
+	rules, err := f.mapping.Compile(names)
+	if err != nil {
+		return dirsync.Config{}, err
+	}
+	readers, err := d.config.Readers()
+	if err != nil {
+		return dirsync.Config{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.files, d.rules, d.applied = f, rules, 0
+	out := dirsync.Config{Rules: rules, Model: f.model}
+	for _, s := range d.config.Sources {
+		out.Sources = append(out.Sources, dirsync.Source{ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval)})
+	}
+	return out, nil
+}
+
+// ship puts Ambit's own environment into a new store, so that there is somebody
+// who may do something before the first sync, and makes the bootstrap credential.
+// A newer version's roles come with the next plan.
+func (d *daemon) ship(ctx context.Context) error {
+	_, err := d.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
+		if _, err := v.State(access.AmbitEnvironment); !errors.Is(err, tenant.ErrNoEnvironment) {
+			return tenant.Changeset{}, err
+		}
+		set := tenant.Changeset{Events: []audit.Event{{
+			Actor: audit.Actor{Kind: audit.System, ID: "ambit"}, Operation: "ambit.shipped", Environment: access.AmbitEnvironment,
+			Result: audit.Done, Reason: "version " + version,
+		}}}
+		for _, o := range model.Ambit() {
+			set.Changes = append(set.Changes, access.Put(o))
+		}
+		return set, nil
+	})
+	if err != nil {
+		return fmt.Errorf("put Ambit's own environment into the store: %w", err)
+	}
+	_, _, err = d.store.Bootstrap(ctx)
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	credential, hash := api.NewBootstrap()
+	path := d.config.BootstrapPath()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("write the bootstrap credential: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("replace the bootstrap credential: %w", err)
+	}
+	if err := os.WriteFile(path, []byte(credential+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the bootstrap credential: %w", err)
+	}
+	d.log.Info("wrote the one-time credential of the first administrator", "file", path)
+	return d.store.SetBootstrap(ctx, hash)
+}
+
+func (d *daemon) close() error { return d.store.Close() }
+
+// policies brings the elevation policies to what the files say. Names that a
+// directory has yet to bring are complained of once, and looked for again when
+// something has changed.
+func (d *daemon) policies(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.applied == d.tenant.Revision() {
+		return nil
+	}
+	var missing []error
+	done, err := d.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
+		missing = nil
+		var states []*access.State
+		for _, env := range v.Environments() {
+			state, err := v.State(env)
+			if err != nil {
+				return tenant.Changeset{}, err
+			}
+			states = append(states, state)
+		}
+		names := jit.NewNames(states...)
+		wanted := map[access.EnvironmentID][]jit.Policy{}
+		unresolved := map[access.EnvironmentID]bool{}
+		for _, source := range d.files.policies {
+			p, err := source.Policy(names)
+			if err != nil {
+				missing = append(missing, err)
+				unresolved[access.EnvironmentID(source.Environment())] = true
+				continue
+			}
+			wanted[p.Environment] = append(wanted[p.Environment], p)
+		}
+		var set tenant.Changeset
+		for _, state := range states {
+			env := state.Environment.ID
+			if unresolved[env] || unresolved[access.EnvironmentID(state.Environment.Name)] {
+				continue // a policy that cannot be read must not look deleted
+			}
+			changes, err := jit.PlanPolicies(state, wanted[env])
+			if err != nil {
+				missing = append(missing, err)
+				continue
+			}
+			set.Changes = append(set.Changes, changes...)
+			for _, c := range changes {
+				set.Events = append(set.Events, audit.Event{
+					Actor: audit.Actor{Kind: audit.System, ID: "files"}, Operation: "jit.policy.declared", Environment: env,
+					Object: access.KindPolicy.String() + "/" + c.Object.ObjectKey(), Result: audit.Done,
+				})
+			}
+		}
+		return set, nil
+	})
+	if err != nil {
+		return fmt.Errorf("apply the files' elevation policies: %w", err)
+	}
+	d.applied = done.Revision
+	if complaint := errors.Join(missing...); complaint != nil && complaint.Error() != d.told {
+		d.told = complaint.Error()
+		d.log.Warn("elevation policies wait for what they name", "problem", d.told)
+	}
+	return nil
+}
+
+// synchronizer is the synchronization as the API uses it: what follows a sync is
+// done with it.
+type synchronizer struct{ d *daemon }
+
+func (s synchronizer) Plan(ctx context.Context, o dirsync.Options) (dirsync.Report, error) {
+	return s.d.sync.Plan(ctx, o)
+}
+
+func (s synchronizer) Sync(ctx context.Context, o dirsync.Options) (dirsync.Report, error) {
+	report, err := s.d.sync.Sync(ctx, o)
+	if report.Applied {
+		err = errors.Join(err, s.d.policies(ctx))
+	}
+	return report, err
+}
+
+func (s synchronizer) Status() dirsync.Status { return s.d.sync.Status() }
+
+func (s synchronizer) Persons(env access.EnvironmentID) bool {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	return s.d.rules.Persons(env)
+}
+
+func (s synchronizer) Age(source string, now time.Time) (time.Duration, bool) {
+	status := s.d.sync.Status()
+	i := slices.IndexFunc(status.Sources, func(c dirsync.SourceStatus) bool { return string(c.Source) == source })
+	if i < 0 || status.Sources[i].Completed.IsZero() {
+		return 0, false
+	}
+	return now.Sub(status.Sources[i].Completed), true
+}
+
+// sweep writes what time has already decided (Rule JIT-70).
+func (d *daemon) sweep(ctx context.Context) error {
+	const batch = 100
+	for more := true; more; {
+		more = false
+		_, err := d.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
+			var set tenant.Changeset
+			for _, env := range v.Environments() {
+				state, err := v.State(env)
+				if err != nil {
+					return set, err
+				}
+				snapshot, err := v.Snapshot(env)
+				if err != nil {
+					return set, err
+				}
+				out, rest := jit.Sweep(jit.View{State: state, Snapshot: snapshot}, v.Now, batch)
+				more = more || rest
+				set.Changes = append(set.Changes, out.Changes...)
+				set.Events = append(set.Events, out.Events...)
+			}
+			return set, nil
+		})
+		if err != nil {
+			return fmt.Errorf("note what time has ended: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	dirsync "github.com/ambit-iam/ambit/sync"
+)
+
+// syncCollector publishes where the synchronization stands (Rule SRC-9).
+type syncCollector struct {
+	sync                                                      *dirsync.Syncer
+	age, objects, edges, pending, failures, problems, planned *prometheus.Desc
+}
+
+func registerSync(r *prometheus.Registry, s *dirsync.Syncer) {
+	bySource := []string{"source"}
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("ambit_source_"+name, help, labels, nil)
+	}
+	r.MustRegister(syncCollector{
+		sync:     s,
+		age:      desc("age_seconds", "Time since the source was last read completely.", bySource...),
+		objects:  desc("objects", "Objects of the source in the mirror.", bySource...),
+		edges:    desc("edges", "Memberships and ownerships of the source in the mirror.", bySource...),
+		pending:  desc("pending_edges", "Edges that name something which is not there.", bySource...),
+		failures: desc("failures", "Rounds that failed since the last complete one.", bySource...),
+		problems: desc("problems", "What the last round could not take over.", bySource...),
+		planned:  prometheus.NewDesc("ambit_plan_held", "1 while a guard holds the newest plan.", nil, nil),
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (c syncCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c syncCollector) Collect(ch chan<- prometheus.Metric) {
+	status := c.sync.Status()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, s := range status.Sources {
+		if !s.Completed.IsZero() {
+			gauge(c.age, s.Age.Seconds(), string(s.Source))
+		}
+		gauge(c.objects, float64(s.Objects), string(s.Source))
+		gauge(c.edges, float64(s.Edges), string(s.Source))
+		gauge(c.pending, float64(s.Pending), string(s.Source))
+		gauge(c.failures, float64(s.Failures), string(s.Source))
+		gauge(c.problems, float64(s.ProblemCount), string(s.Source))
+	}
+	held := 0.0
+	if status.Plan.State == dirsync.PlanHeld {
+		held = 1
+	}
+	gauge(c.planned, held)
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+func (c *command) serve() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon: sync, elevation, the API",
+		Long: `Run the daemon until it is told to stop. SIGHUP reads the model, mapping and
+policy files anew; a fault in them is logged with its place, and what runs goes on.`,
+		Example: "  ambit --config /etc/ambit/ambit.yaml serve",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := c.load()
+			if err != nil {
+				return err
+			}
+			d, err := assemble(cmd.Context(), config, c.err)
+			if err != nil {
+				return err
+			}
+			return errors.Join(d.serve(cmd.Context(), func(address string) {
+				d.log.Info("ready", "address", address, "socket", config.SocketPath(), "version", version)
+			}), d.close())
+		},
+	}
+}
+
+const (
+	// sweepEvery is the longest that a lapse or an end waits to be noted in the
+	// audit log; decisions never wait for it (Rule JIT-70).
+	sweepEvery = 10 * time.Second
+	// namesEvery is how often policies whose names had not come are tried again.
+	namesEvery = time.Second
+	// followEvery is how often other processes' commits are looked for.
+	followEvery = time.Second
+	// stopWithin is how long requests that run may take to finish.
+	stopWithin = 10 * time.Second
+)
+
+// serve runs until the context ends. ready is told the API's address once both
+// listeners are open.
+func (d *daemon) serve(ctx context.Context, ready func(address string)) error {
+	return d.listen(ctx, ready, d.sync.Run, sweepEvery)
+}
+
+// serveOnDemand is serve for the demo: it syncs when it is asked to, and leaves
+// what time has ended for later, so that the tour shows one thing after another.
+func (d *daemon) serveOnDemand(ctx context.Context, ready func(address string)) error {
+	return d.listen(ctx, ready, func(ctx context.Context) error { <-ctx.Done(); return nil }, time.Hour)
+}
+
+func (d *daemon) listen(ctx context.Context, ready func(address string), syncing func(context.Context) error, sweep time.Duration) error {
+	listener, err := net.Listen("tcp", d.config.Listen)
+	if err != nil {
+		return hinted{fmt.Errorf("listen: %w", err), "choose another address with listen in " + d.config.Path}
+	}
+	address := listener.Addr().String()
+	servers := []func() error{}
+	group, ctx := errgroup.WithContext(ctx)
+	web := d.server(d.api.Handler())
+	servers = append(servers, func() error {
+		if t := d.config.TLS; t != nil {
+			return web.ServeTLS(listener, d.config.File(t.Certificate), d.config.File(t.Key))
+		}
+		return web.Serve(listener)
+	})
+	closing := []*http.Server{web}
+	if path := d.config.SocketPath(); path != "" {
+		socket, err := listenSocket(path)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		local := d.server(d.api.LocalHandler("socket"))
+		servers = append(servers, func() error { return local.Serve(socket) })
+		closing = append(closing, local)
+	}
+	for _, serve := range servers {
+		group.Go(func() error {
+			if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve: %w", err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		_, _ = systemd.SdNotify(false, systemd.SdNotifyStopping) // no service manager is no fault
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		var errs []error
+		for _, s := range closing {
+			errs = append(errs, s.Shutdown(stop))
+		}
+		return errors.Join(errs...)
+	})
+	group.Go(func() error { return d.tenant.Run(ctx, followEvery) })
+	group.Go(func() error { return syncing(ctx) })
+	group.Go(func() error { return d.tidy(ctx, sweep) })
+	group.Go(func() error { return d.reloadOnHangup(ctx) })
+	group.Go(func() error { return d.watchdog(ctx) })
+	ready(address)
+	_, _ = systemd.SdNotify(false, systemd.SdNotifyReady) // no service manager is no fault
+	return group.Wait()
+}
+
+func (d *daemon) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// listenSocket opens the socket for commands on this host, for this user only.
+// What a daemon that was killed left behind is replaced; the store's lock has
+// made sure that none runs.
+func listenSocket(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace the socket of an earlier daemon: %w", err)
+	}
+	old := syscall.Umask(0o177)
+	defer syscall.Umask(old)
+	socket, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, hinted{fmt.Errorf("open the socket for commands: %w", err), "set socket in the configuration to a path of at most 107 bytes in a folder that can be written"}
+	}
+	return socket, nil
+}
+
+// tidy notes what time has ended, and applies policies whose names have come.
+func (d *daemon) tidy(ctx context.Context, every time.Duration) error {
+	sweep, names := time.NewTicker(every), time.NewTicker(namesEvery)
+	defer sweep.Stop()
+	defer names.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-names.C:
+			err = d.policies(ctx)
+		case <-sweep.C:
+			err = d.sweep(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("cannot tidy up; decisions are right all the same", "error", err)
+		}
+	}
+}
+
+// reloadOnHangup reads the files anew on SIGHUP. The last good ones stay where
+// the new ones have a fault (Rule REL-14).
+func (d *daemon) reloadOnHangup(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			_, _ = systemd.SdNotify(false, systemd.SdNotifyReloading) // no service manager is no fault
+			if err := d.reload(); err != nil {
+				d.log.Error("reload: the files have faults; what runs goes on with the last good ones", "error", err)
+			} else {
+				d.log.Info("reloaded")
+			}
+			_, _ = systemd.SdNotify(false, systemd.SdNotifyReady)
+		}
+	}
+}
+
+func (d *daemon) reload() error {
+	f, err := readFiles(d.config)
+	if err != nil {
+		return err
+	}
+	synced, err := d.compile(f)
+	if err != nil {
+		return err
+	}
+	d.sync.Replace(synced)
+	return nil
+}
+
+// watchdog tells the service manager that the process works: that it decides.
+func (d *daemon) watchdog(ctx context.Context) error {
+	every, err := systemd.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return nil
+	}
+	tick := time.NewTicker(every / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			d.tenant.Revision() // takes the lock that decisions take
+			_, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog)
+		}
+	}
+}
