@@ -57,7 +57,7 @@ TLSCACertificateFile %[1]s/ca.pem
 TLSCertificateFile %[1]s/server.pem
 TLSCertificateKeyFile %[1]s/server.key
 TLSVerifyClient try
-authz-regexp "^gidNumber=[0-9]+\+uidNumber=[0-9]+,cn=peercred,cn=external,cn=auth$" "cn=reader,dc=example,dc=com"
+authz-regexp "^gidNumber=[0-9]+[+]uidNumber=[0-9]+,cn=peercred,cn=external,cn=auth$" "cn=reader,dc=example,dc=com"
 authz-regexp "^cn=%[2]s$" "cn=reader,dc=example,dc=com"
 database mdb
 suffix "dc=example,dc=com"
