@@ -13,10 +13,10 @@ import (
 // role is what an attribute of the source is for. One attribute can have several.
 type role struct {
 	id, manager     bool
-	disabled, guest string // the value that marks the account; anyValue for each
-	first           string // the name under which rules find its first value
-	all             string // the name under which a rule asks for all its values
-	members         byte   // of how it names members: see the constants
+	disabled, guest string   // the value that marks the account; anyValue for each
+	first           []string // the names under which rules find its first value
+	all             string   // the name under which a rule asks for all its values
+	members         byte     // of how it names members: see the constants
 	owners          bool
 }
 
@@ -64,9 +64,9 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 	set("entryUUID", func(r *role) { r.id = true })
 	if kind == directory.KindUser {
 		u := c.Users
-		set(u.UserName, func(r *role) { r.first = directory.AttrUserName })
-		set(u.DisplayName, func(r *role) { r.first = directory.AttrDisplayName })
-		set(u.Mail, func(r *role) { r.first = directory.AttrMail })
+		set(u.UserName, func(r *role) { r.first = append(r.first, directory.AttrUserName) })
+		set(u.DisplayName, func(r *role) { r.first = append(r.first, directory.AttrDisplayName) })
+		set(u.Mail, func(r *role) { r.first = append(r.first, directory.AttrMail) })
 		set(u.Manager, func(r *role) { r.manager = true })
 		mark := func(setting string) (attribute, value string) {
 			attribute, value, ok := strings.Cut(setting, "=")
@@ -82,7 +82,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 		set(guest, func(r *role) { r.guest = value })
 	} else {
 		g := c.Groups
-		set(g.Name, func(r *role) { r.first = directory.AttrDisplayName })
+		set(g.Name, func(r *role) { r.first = append(r.first, directory.AttrDisplayName) })
 		set(g.Owner, func(r *role) { r.owners = true })
 		for _, class := range g.Classes {
 			m := memberAttributes[class]
@@ -170,16 +170,16 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		if r.guest != "" && marks(a, r.guest) {
 			guest = true
 		}
-		if r.first == "" && r.all == "" {
+		if len(r.first) == 0 && r.all == "" {
 			continue
 		}
 		values := s.texts(a, problem)
 		if len(values) == 0 {
 			continue
 		}
-		if r.first != "" {
-			if before := o.Attributes[r.first]; before == nil || values[0] < before[0] {
-				o.Attributes[r.first] = values[:1:1]
+		for _, name := range r.first {
+			if before := o.Attributes[name]; before == nil || values[0] < before[0] {
+				o.Attributes[name] = values[:1:1]
 			}
 		}
 		if r.all != "" {

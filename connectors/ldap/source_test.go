@@ -262,3 +262,14 @@ func TestTheLargeDirectory(t *testing.T) {
 	require.Len(t, round.Edges, 200_000)
 	t.Logf("read in %s", time.Since(started))
 }
+
+func TestOneAttributeCanServeTwice(t *testing.T) {
+	_, c := fake(t)
+	c.Users.UserName = "mail"
+	round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{})
+	require.NoError(t, err)
+	person := company.Small().Person(company.Employee)
+	read := round.Objects[directory.ObjectID(person.ID)]
+	require.Equal(t, person.Mail, read.Get(directory.AttrUserName))
+	require.Equal(t, person.Mail, read.Get(directory.AttrMail))
+}
