@@ -66,7 +66,7 @@ func newGraph(c Config) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth, err := kiotaauth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHosts(credential, []string{c.GraphEndpoint + "/.default"}, []string{endpoint.Host})
+	auth, err := kiotaauth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHosts(credential, []string{c.GraphEndpoint + "/.default"}, []string{endpoint.Hostname()})
 	if err != nil {
 		return nil, fmt.Errorf("authorize requests: %w", err)
 	}
