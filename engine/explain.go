@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/ambit-iam/ambit/access"
 )
 
@@ -160,13 +163,297 @@ type Fact struct {
 // Explain answers the question with all origins or, when it denies, with at most
 // limit missing sets (10 when limit is 0, none when it is negative).
 func (s *Snapshot) Explain(q Question, limit int) (Explanation, error) {
-	return Explanation{}, errNotYet
+	var a asked
+	if err := s.resolve(&q, &a); err != nil {
+		return Explanation{}, err
+	}
+	e := Explanation{
+		Environment: s.env.ID, User: s.nameUser(a.user), Action: q.Action, Privilege: q.Privilege, Decision: s.decide(&a),
+	}
+	if q.Privilege == "" {
+		e.Table = Named{string(q.Table), s.tables[a.table].data.Name}
+	}
+	if a.record {
+		e.Record = s.facts(q.Record, &a)
+	}
+	e.Rules = s.rules(&a, e.Reason)
+	if a.gate == Unknown {
+		found := s.found(&a, a.user)
+		for _, f := range found {
+			e.Privileges = append(e.Privileges, s.source(&a, f))
+		}
+		if a.record && a.action == access.Create && a.kind != access.NotOwned {
+			e.Requires = s.requirements(&a)
+		}
+		if e.Allowed {
+			e.Origins = s.origins(&a, found)
+		}
+	}
+	if !e.Allowed && limit >= 0 {
+		e.Missing, e.MoreMissing = s.missing(q, &a, cmp.Or(limit, 10))
+	}
+	return e, nil
 }
 
-// String renders the explanation for people, one line an origin.
-func (e Explanation) String() string { return "" }
+// rules are those that settled the answer.
+func (s *Snapshot) rules(a *asked, why Reason) []string {
+	switch why {
+	case UserDisabled:
+		return []string{"EVAL-2"}
+	case BusinessUnitDisabled:
+		return []string{"EVAL-2", "BU-3"}
+	case NoLicence:
+		return []string{"EVAL-2", "LIC-1"}
+	case NotInEnvironmentGroup:
+		return []string{"EVAL-2", "ESG-1"}
+	case NoRole:
+		return []string{"EVAL-2", "ROLE-4"}
+	case NoPrivilege:
+		return []string{"EVAL-3"}
+	}
+	switch {
+	case a.misc != "":
+		return []string{"EVAL-3", "ROLE-13"}
+	case !a.record:
+		return []string{"EVAL-3"}
+	case a.kind == access.NotOwned:
+		return []string{"EVAL-3", "OWN-4"}
+	case a.action != access.Create:
+		return []string{"EVAL-4"}
+	case a.unitTable != noUnit:
+		return []string{"EVAL-4", "OWN-7", "OWN-8", "BU-10"}
+	case a.kind == access.UserOrTeam && a.owner != a.user:
+		return []string{"EVAL-4", "OWN-7", "OWN-8"}
+	}
+	return []string{"EVAL-4", "OWN-7"}
+}
 
-// String tells the fact in a sentence.
-func (f Fact) String() string { return "" }
+// find is an assignment in force that has the privilege.
+type find struct {
+	*assignment
+	grant
+	cell  cell
+	depth access.Depth // effective
+	team  uint32       // that carries it, or noTeam
+}
 
-var errNotYet = error(nil)
+// each goes through the assignments of the user that are in force at the instant,
+// whatever they give.
+func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b *bound, team uint32)) {
+	hold := func(h *held, team uint32) {
+		live := func(g grant) bool { return s.roles[g.role] != nil && s.spans[g.unit].exists() }
+		for i, g := range h.standing {
+			if live(g) {
+				yield(h.assignments[i], g, nil, team)
+			}
+		}
+		for _, w := range h.windowed {
+			if live(w.grant) && w.start <= at && at < w.end {
+				yield(w.assignment, w.grant, w.bound, team)
+			}
+		}
+	}
+	hold(&u.aside.held, noTeam)
+	for _, n := range s.teamsOf(u) {
+		if t := s.teams.get(n); t.owns {
+			hold(&t.aside.held, n)
+		}
+	}
+}
+
+// teamsOf lists teams(u): those that exist, and the default team.
+func (s *Snapshot) teamsOf(u *user) []uint32 {
+	out := []uint32{s.spans[u.unit].team}
+	for _, n := range u.memberOf() {
+		if s.teams.get(n).exists {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// found lists the assignments that pass the privilege check, by id.
+func (s *Snapshot) found(a *asked, u *user) []find {
+	var out []find
+	s.each(u, a.at, func(as *assignment, g grant, b *bound, team uint32) {
+		c := a.line[g.role]
+		if d := b.limit(a, c.depth()); d != access.None {
+			out = append(out, find{as, g, c, d, team})
+		}
+	})
+	slices.SortFunc(out, func(x, y find) int { return cmp.Compare(x.data.ID, y.data.ID) })
+	return out
+}
+
+// origins lists every way that the found assignments, and the shares, give the
+// access, in the order of Rule EVAL-8.
+func (s *Snapshot) origins(a *asked, found []find) []Origin {
+	var out []Origin
+	add := func(w Way, f find, owner *Via, rules ...string) {
+		src := s.source(a, f)
+		if s.roles[f.role].All {
+			rules = append(rules, "ROLE-10")
+		}
+		if src.Bounded {
+			rules = append(rules, "JIT-62")
+		}
+		out = append(out, Origin{Way: w, Source: &src, Owner: owner, Rules: rules})
+	}
+	if !a.record || a.kind == access.NotOwned {
+		for _, f := range found {
+			switch {
+			case a.misc != "":
+				add(ByPrivilege, f, nil, "EVAL-3", "ROLE-13")
+			case a.record:
+				add(ByPrivilege, f, nil, "EVAL-3", "OWN-4")
+			default:
+				add(ByPrivilege, f, nil, "EVAL-3")
+			}
+		}
+		return out
+	}
+	for _, f := range found {
+		if !a.owned {
+			break
+		}
+		var owner *Via
+		if a.ownerTeam != noTeam {
+			owner = s.via(a.user, a.ownerTeam)
+		}
+		switch {
+		case f.team == noTeam:
+			add(ByOwnership, f, owner, "EVAL-4 a", "ROLE-5")
+		case f.team == a.ownerTeam && f.depth == access.Basic:
+			add(ByOwnership, f, owner, "EVAL-4 a", "ROLE-7")
+		case f.team == a.ownerTeam:
+			add(ByOwnership, f, owner, "EVAL-4 a", "ROLE-9")
+		case f.depth == access.Basic && f.cell>>inheritsBit&1 != 0:
+			add(ByOwnership, f, owner, "EVAL-4 a", "ROLE-8")
+		}
+	}
+	reaching := slices.DeleteFunc(slices.Clone(found), func(f find) bool { return f.depth < a.needs(&s.spans[f.unit]) })
+	slices.SortStableFunc(reaching, func(x, y find) int { return cmp.Compare(x.depth, y.depth) })
+	for _, f := range reaching {
+		rule := "ROLE-5"
+		if f.team != noTeam {
+			rule = "ROLE-6"
+		}
+		if s.env.Modernized {
+			add(ByRole, f, nil, "EVAL-4 b", rule, "BU-9")
+		} else {
+			add(ByRole, f, nil, "EVAL-4 b", rule)
+		}
+	}
+	if a.shares == nil {
+		return out
+	}
+	list := slices.DeleteFunc(slices.Clone(a.shares.list), func(sh share) bool {
+		return !sh.rights.Has(a.action) || a.at < sh.start || sh.end <= a.at || !s.sharesWith(&sh, a.user)
+	})
+	slices.SortFunc(list, func(x, y share) int {
+		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.data.Principal.ID, y.data.Principal.ID))
+	})
+	for _, sh := range list {
+		d := &Shared{Principal: sh.data.Principal, Rights: sh.data.Rights, Inherited: sh.data.Inherited, Window: sh.data.Window}
+		switch sh.kind {
+		case access.UserPrincipal:
+			d.Name = a.user.aside.data.Name
+		case access.TeamPrincipal:
+			d.Team = s.via(a.user, sh.number)
+			d.Name = d.Team.Name
+		}
+		rules := []string{"EVAL-4 c", "SHARE-4", "SHARE-5"}
+		if !sh.data.Rights.Has(a.action) {
+			rules = append(rules, "SHARE-7")
+		}
+		if !sh.data.Window.Open() {
+			rules = append(rules, "SHARE-10")
+		}
+		out = append(out, Origin{Way: ByShare, Share: d, Rules: rules})
+	}
+	return out
+}
+
+// requirements lists all that a creation needs, met or not.
+func (s *Snapshot) requirements(a *asked) []Requirement {
+	need := func(b *asked, rule, text string) Requirement {
+		o := s.origins(b, s.found(b, b.user))
+		return Requirement{Rule: rule, Text: text, Met: len(o) > 0, Origins: o}
+	}
+	out := []Requirement{need(a, "OWN-7", "create reaches the intended record")}
+	v := s.scan(a, a.at)
+	if s.createsForOther(a, v) {
+		b := *a
+		s.aim(&b, access.Assign)
+		out = append(out,
+			need(&b, "OWN-8", "assign reaches the intended record, whose owner is another"),
+			Requirement{Rule: "OWN-6", Text: "the owner is no disabled user", Met: a.owner == nil || a.owner.enabled},
+			Requirement{Rule: "OWN-9", Text: "the owner holds read on the table", Met: s.ownerReads(a, a.at)},
+		)
+	}
+	if a.unitTable != noUnit {
+		b, w := s.unitAsked(a), *a
+		s.aim(&w, access.Write)
+		out = append(out,
+			need(&b, "BU-10", "append_to reaches the record's business unit, which is another than its owner's"),
+			need(&w, "BU-10", "write reaches the intended record"),
+			Requirement{Rule: "BU-10", Text: "the owner holds read on the table", Met: s.ownerReads(a, a.at)},
+		)
+	}
+	if len(out) == 1 {
+		return nil
+	}
+	return out
+}
+
+func (s *Snapshot) source(a *asked, f find) Source {
+	src := s.sourceOf(a.user, f.assignment, f.grant, f.team)
+	src.Depth, src.Bounded = f.depth, f.depth < f.cell.depth()
+	return src
+}
+
+// sourceOf describes an assignment but for its depth.
+func (s *Snapshot) sourceOf(u *user, a *assignment, g grant, team uint32) Source {
+	r := s.roles[g.role]
+	src := Source{
+		Assignment: a.data.ID, Role: Named{string(r.ID), r.Name}, BusinessUnit: s.nameUnit(g.unit),
+		Inheritance: r.Inheritance, Window: a.data.Window, Request: a.data.Request, ManagedBy: a.data.ManagedBy, Origin: a.data.Origin,
+	}
+	if team != noTeam {
+		src.Team = s.via(u, team)
+	}
+	return src
+}
+
+// via describes a team of the user's.
+func (s *Snapshot) via(u *user, team uint32) *Via {
+	t := s.teams.get(team)
+	v := &Via{ID: t.aside.data.ID, Name: t.aside.data.Name, Type: t.aside.data.Type, Group: t.aside.data.Group, Default: s.spans[u.unit].team == team}
+	if i, ok := slices.BinarySearch(u.aside.teams, team); ok && u.aside.origins[i] != nil {
+		v.Membership = *u.aside.origins[i]
+	}
+	return v
+}
+
+func (s *Snapshot) facts(r *Record, a *asked) *Facts {
+	f := &Facts{ID: r.ID, Registered: r.Registered}
+	switch {
+	case a.owner != nil:
+		f.Owner, f.OwnerName = a.owner.aside.data.ID.Principal(), a.owner.aside.data.Name
+	case a.ownerTeam != noTeam:
+		t := s.teams.get(a.ownerTeam).aside
+		f.Owner, f.OwnerName = t.data.ID.Principal(), t.data.Name
+	}
+	if a.unit != noUnit {
+		f.BusinessUnit = s.nameUnit(a.unit)
+	}
+	return f
+}
+
+func (s *Snapshot) nameUser(u *user) Named {
+	return Named{string(u.aside.data.ID), u.aside.data.Name}
+}
+
+func (s *Snapshot) nameUnit(n uint32) Named {
+	return Named{string(s.units[n].data.ID), s.units[n].data.Name}
+}

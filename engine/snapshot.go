@@ -41,7 +41,7 @@ type Snapshot struct {
 	records     dict[*record] // spaces are tables
 	shares      dict[*shares] // spaces are tables
 
-	userCount int // users that exist
+	userCount, unitCount, tableCount int // that exist
 }
 
 // noTeam and noUnit are numbers that nothing has.
@@ -498,7 +498,7 @@ func (b *builder) label() {
 	if root != noUnit {
 		visit(root, false)
 	}
-	if int(next) != live {
+	if s.unitCount = live; int(next) != live {
 		b.fail("business units form a cycle, or have no root (Rule BU-1)")
 	}
 }
@@ -533,6 +533,7 @@ func (b *builder) dropTable(id access.TableID) {
 	n := b.table(id)
 	b.copyTables()
 	b.s.tables[n].exists = false
+	b.rolesChanged = true // they are counted there
 }
 
 // privilege numbers an action on a table.
@@ -603,6 +604,12 @@ func (b *builder) compileRoles() {
 	for p := range s.lines {
 		s.lines[p] = cells[p*len(s.roles) : (p+1)*len(s.roles)]
 		copy(s.lines[p], s.otherMisc)
+	}
+	s.tableCount = 0
+	for _, t := range s.tables {
+		if t.exists {
+			s.tableCount++
+		}
 	}
 	s.miscLines = map[string][]cell{}
 	for n, r := range s.roles {

@@ -1,6 +1,10 @@
 package engine
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -25,6 +29,8 @@ type What struct {
 	// Sources are the assignments in force; their Depth is None, since it differs
 	// by privilege.
 	Sources []Source `json:"sources,omitempty"`
+
+	of *Snapshot // for Diff, which compares units by the tree
 }
 
 // Access is a kind of access that roles give.
@@ -49,7 +55,175 @@ type Held struct {
 }
 
 // What lists what the user's roles give.
-func (s *Snapshot) What(u access.UserID, at time.Time) (What, error) { return What{}, errNotYet }
+func (s *Snapshot) What(id access.UserID, at time.Time) (What, error) {
+	var a asked
+	// Whether the user gets in is the same for whatever is asked.
+	if err := s.resolve(&Question{User: id, Privilege: "any", At: at}, &a); err != nil {
+		return What{}, err
+	}
+	w := What{User: id, At: at, Revision: s.revision, Reason: a.gate, of: s}
+	if a.gate != Unknown {
+		return w, nil
+	}
+	gather := gathering{s: s, tables: map[uint64]*reach{}, misc: map[string][]access.AssignmentID{}}
+	s.each(a.user, a.at, func(as *assignment, g grant, b *bound, team uint32) {
+		w.Sources = append(w.Sources, s.sourceOf(a.user, as, g, team))
+		gather.add(as.data.ID, g, b, team)
+	})
+	if len(w.Sources) == 0 {
+		w.Reason = NoRole
+		return w, nil
+	}
+	w.Reason = Allowed
+	slices.SortFunc(w.Sources, func(x, y Source) int { return cmp.Compare(x.Assignment, y.Assignment) })
+	for _, n := range s.teamsOf(a.user) {
+		if t := s.teams.get(n); t.owns {
+			w.Teams = append(w.Teams, t.aside.data.ID)
+		}
+	}
+	slices.Sort(w.Teams)
+	w.Held = gather.held()
+	return w, nil
+}
+
+// gathering collects what assignments give, by privilege.
+type gathering struct {
+	s      *Snapshot
+	tables map[uint64]*reach // by privilege number
+	misc   map[string][]access.AssignmentID
+}
+
+// reach is what assignments give of one privilege.
+type reach struct {
+	global, own []access.AssignmentID
+	units       map[grantAt][]access.AssignmentID
+	teams       map[uint32][]access.AssignmentID
+}
+
+type grantAt struct {
+	unit  uint32
+	depth access.Depth
+}
+
+func (x *gathering) add(id access.AssignmentID, g grant, b *bound, team uint32) {
+	s, r := x.s, x.s.roles[g.role]
+	a := asked{ownerTeam: noTeam, unit: noUnit}
+	if r.All && (b == nil || b.all) {
+		x.misc[everyPrivilege] = append(x.misc[everyPrivilege], id)
+	}
+	names := r.Miscellaneous
+	if r.All && b != nil {
+		names = b.misc
+	}
+	for _, m := range names {
+		if a.misc = m; b.limit(&a, access.Global) != access.None {
+			x.misc[m] = append(x.misc[m], id)
+		}
+	}
+	a.misc = ""
+	for n := range s.tables {
+		if !s.tables[n].exists {
+			continue
+		}
+		a.table, a.kind = uint32(n), s.tables[n].data.Ownership
+		for action := access.Create; action < access.Actions; action++ {
+			s.aim(&a, action)
+			c := a.line[g.role]
+			d := b.limit(&a, c.depth())
+			if d != access.None {
+				x.at(privilege(a.table, action)).add(id, a.kind, g, d, team, c>>inheritsBit&1 != 0)
+			}
+		}
+	}
+}
+
+// everyPrivilege stands for all miscellaneous privileges, those not named by any
+// role included (Rule ROLE-10).
+const everyPrivilege = "*"
+
+func (x *gathering) at(p uint32) *reach {
+	r, ok := x.tables[uint64(p)]
+	if !ok {
+		r = &reach{}
+		x.tables[uint64(p)] = r
+	}
+	return r
+}
+
+func (r *reach) add(id access.AssignmentID, kind access.Ownership, g grant, d access.Depth, team uint32, inherits bool) {
+	if d == access.Global || kind == access.NotOwned { // Rule OWN-4
+		r.global = append(r.global, id)
+		return
+	}
+	if d > access.Basic {
+		if r.units == nil {
+			r.units = map[grantAt][]access.AssignmentID{}
+		}
+		at := grantAt{g.unit, d}
+		r.units[at] = append(r.units[at], id)
+	}
+	if kind != access.UserOrTeam {
+		return
+	}
+	switch {
+	case team == noTeam, d == access.Basic && inherits:
+		r.own = append(r.own, id)
+	default:
+		if r.teams == nil {
+			r.teams = map[uint32][]access.AssignmentID{}
+		}
+		r.teams[team] = append(r.teams[team], id)
+	}
+}
+
+// held writes down the smallest list.
+func (x *gathering) held() []Held {
+	var out []Held
+	s := x.s
+	for p, r := range x.tables {
+		t, action := uint32(p)/uint32(access.Actions), access.Action(uint32(p)%uint32(access.Actions))
+		put := func(d access.Depth, unit, team Named, by []access.AssignmentID) {
+			slices.Sort(by)
+			out = append(out, Held{Access{Table: s.tables[t].data.ID, Action: action, Depth: d, BusinessUnit: unit, Team: team}, by})
+		}
+		if r.global != nil {
+			put(access.Global, Named{}, Named{}, r.global)
+			continue
+		}
+		for at, by := range r.units {
+			covered := false
+			for other := range r.units {
+				covered = covered || other != at && other.depth == access.Deep && s.spans[other.unit].holds(s.spans[at.unit].first)
+			}
+			if !covered {
+				put(at.depth, s.nameUnit(at.unit), Named{}, by)
+			}
+		}
+		if r.own != nil {
+			put(access.Basic, Named{}, Named{}, r.own)
+			continue
+		}
+		for team, by := range r.teams {
+			d := s.teams.get(team).aside.data
+			put(access.Basic, Named{}, Named{string(d.ID), d.Name}, by)
+		}
+	}
+	for m, by := range x.misc {
+		slices.Sort(by)
+		out = append(out, Held{Access{Miscellaneous: m, Depth: access.Global}, by})
+	}
+	slices.SortFunc(out, func(x, y Held) int { return x.Access.compare(y.Access) })
+	return out
+}
+
+// compare orders by table, action, depth downwards, unit, team; then the
+// miscellaneous privileges.
+func (a Access) compare(b Access) int {
+	return cmp.Or(
+		cmp.Compare(a.Miscellaneous, b.Miscellaneous), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Action, b.Action),
+		cmp.Compare(b.Depth, a.Depth), cmp.Compare(a.BusinessUnit.ID, b.BusinessUnit.ID), cmp.Compare(a.Team.ID, b.Team.ID),
+	)
+}
 
 // Diff is the difference between two answers of What about one user.
 type Diff struct {
@@ -61,7 +235,126 @@ type Diff struct {
 // Diff tells what w reaches and before did not, and the other way round. An
 // access that only changes its shape, as when a wider one replaces a narrower
 // one, is gained as far as it reaches further and lost as far as it does not.
-func (w What) Diff(before What) Diff { return Diff{} }
+func (w What) Diff(before What) Diff {
+	return Diff{User: w.User, Gained: w.beyond(before), Lost: before.beyond(w)}
+}
+
+// beyond lists what w reaches and o does not.
+func (w What) beyond(o What) []Access {
+	var out []Access
+	theirs := map[Access][]Access{} // by table, action and miscellaneous name
+	key := func(a Access) Access {
+		return Access{Table: a.Table, Action: a.Action, Miscellaneous: a.Miscellaneous}
+	}
+	for _, h := range o.Held {
+		theirs[key(h.Access)] = append(theirs[key(h.Access)], h.Access)
+	}
+	every := theirs[Access{Miscellaneous: everyPrivilege}] != nil
+	for _, h := range w.Held {
+		a, other := h.Access, theirs[key(h.Access)]
+		switch {
+		case a.Miscellaneous != "":
+			if len(other) == 0 && !every {
+				out = append(out, a)
+			}
+		case a.Depth == access.Basic:
+			out = append(out, w.ownBeyond(a, o, other)...)
+		default:
+			if !w.covered(a, o, other) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// ownBeyond is that part of user depth that the other does not reach: all of it,
+// or the records of single teams.
+func (w What) ownBeyond(a Access, o What, other []Access) []Access {
+	for _, x := range other {
+		if x.Depth == access.Global {
+			return nil
+		}
+	}
+	own := slices.ContainsFunc(other, func(x Access) bool { return x.Depth == access.Basic && x.Team == (Named{}) })
+	reaches := func(team access.TeamID) bool {
+		return own && slices.Contains(o.Teams, team) ||
+			slices.ContainsFunc(other, func(x Access) bool { return x.Depth == access.Basic && x.Team.ID == string(team) })
+	}
+	if a.Team != (Named{}) {
+		if reaches(access.TeamID(a.Team.ID)) {
+			return nil
+		}
+		return []Access{a}
+	}
+	if !own {
+		return []Access{a}
+	}
+	var out []Access
+	for _, team := range w.Teams {
+		if !reaches(team) {
+			a.Team = Named{string(team), w.of.principalName(team.Principal())}
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// covered tells whether the other reaches every unit that a reaches. A unit that
+// the other's tree does not have counts as its nearest one above that it has.
+func (w What) covered(a Access, o What, other []Access) bool {
+	if len(other) == 0 {
+		return false
+	}
+	for _, x := range other {
+		if x.Depth == access.Global || x == a && w.of != nil && o.of != nil && &w.of.spans[0] == &o.of.spans[0] {
+			return true
+		}
+	}
+	s := w.of
+	if t := s.tables[s.tableIndex[a.Table]].data.Ownership; a.Depth == access.Global && t != access.UserOrTeam && t != access.BusinessUnitOwned {
+		return false
+	}
+	from := span{first: 1, last: uint32(s.unitCount)}
+	if a.Depth != access.Global {
+		from = s.spans[s.unitIndex[access.BusinessUnitID(a.BusinessUnit.ID)]]
+	}
+	for n := range s.units {
+		if a.Depth == access.Local && s.spans[n].first != from.first || !s.spans[n].exists() || !from.holds(s.spans[n].first) {
+			continue
+		}
+		if !o.reachesUnit(s, uint32(n), other) {
+			return false
+		}
+	}
+	return true
+}
+
+// reachesUnit tells whether the accesses reach the unit, which is another
+// snapshot's.
+func (w What) reachesUnit(of *Snapshot, unit uint32, list []Access) bool {
+	known, direct := span{}, true
+	for ; unit != noUnit; unit = of.units[unit].parent {
+		if n, ok := w.of.unitIndex[of.units[unit].data.ID]; ok && w.of.spans[n].exists() {
+			known = w.of.spans[n]
+			break
+		}
+		direct = false
+	}
+	if !known.exists() {
+		return false
+	}
+	for _, x := range list {
+		if x.Depth != access.Local && x.Depth != access.Deep {
+			continue
+		}
+		at := w.of.spans[w.of.unitIndex[access.BusinessUnitID(x.BusinessUnit.ID)]]
+		if x.Depth == access.Deep && at.holds(known.first) || direct && at.first == known.first {
+			return true
+		}
+	}
+	return false
+}
 
 // Flags are what makes a gain weighty (Rule JIT-61).
 type Flags struct {
@@ -73,7 +366,15 @@ type Flags struct {
 
 // Flags judges what was gained; escalates names the accesses by which one can
 // give privileges in this environment.
-func (d Diff) Flags(escalates func(Access) bool) Flags { return Flags{} }
+func (d Diff) Flags(escalates func(Access) bool) Flags {
+	var f Flags
+	for _, a := range d.Gained {
+		f.Escalating = f.Escalating || escalates(a)
+		wide := a.Miscellaneous == "" && a.Depth == access.Global
+		f.Privileged = f.Privileged || f.Escalating || wide && (a.Action == access.Write || a.Action == access.Delete)
+	}
+	return f
+}
 
 // Line sums up one kind of gain or loss over users.
 type Line struct {
@@ -89,7 +390,93 @@ type Line struct {
 }
 
 // Summarize adds up the differences of many users, weightiest first (Rule JIT-58).
-func Summarize(diffs []Diff) []Line { return nil }
+func Summarize(diffs []Diff) []Line {
+	// First by single action, then those actions together that are alike in all
+	// else.
+	parts := map[part]*whom{}
+	for _, d := range diffs {
+		for gain, list := range map[bool][]Access{true: d.Gained, false: d.Lost} {
+			for _, a := range list {
+				p := part{gain, a.Table, a.Action, a.Depth, a.Miscellaneous}
+				if parts[p] == nil {
+					parts[p] = &whom{map[access.UserID]bool{}, map[Named]bool{}, map[Named]bool{}}
+				}
+				parts[p].users[d.User] = true
+				if a.BusinessUnit != (Named{}) {
+					parts[p].units[a.BusinessUnit] = true
+				}
+				if a.Team != (Named{}) {
+					parts[p].teams[a.Team] = true
+				}
+			}
+		}
+	}
+	alike := map[string]*Line{}
+	for p, w := range parts {
+		units, teams := sortNames(w.units), sortNames(w.teams)
+		key := fmt.Sprintf("%t %q %d %q %q %v %v", p.gain, p.table, p.depth, p.misc, slices.Sorted(maps.Keys(w.users)), units, teams)
+		if alike[key] == nil {
+			alike[key] = &Line{
+				Gain: p.gain, Users: len(w.users), Table: p.table, Depth: p.depth,
+				BusinessUnits: units, Teams: teams, Miscellaneous: p.misc,
+			}
+		}
+		if p.misc == "" {
+			alike[key].Actions |= access.RightsOf(p.action)
+		}
+	}
+	type keyed struct {
+		key string
+		Line
+	}
+	var out []keyed
+	for k, l := range alike {
+		out = append(out, keyed{k, *l})
+	}
+	slices.SortFunc(out, func(x, y keyed) int {
+		return cmp.Or(-compareBool(x.Gain, y.Gain), cmp.Compare(x.weight(), y.weight()), cmp.Compare(x.Table, y.Table),
+			cmp.Compare(x.Miscellaneous, y.Miscellaneous), cmp.Compare(y.Depth, x.Depth), cmp.Compare(y.Users, x.Users), cmp.Compare(x.key, y.key))
+	})
+	lines := make([]Line, len(out))
+	for i, l := range out {
+		lines[i] = l.Line
+	}
+	return lines
+}
 
-// String tells the line as "14 users gain write on account at depth organization".
-func (l Line) String() string { return "" }
+type part struct {
+	gain   bool
+	table  access.TableID
+	action access.Action
+	depth  access.Depth
+	misc   string
+}
+
+type whom struct {
+	users        map[access.UserID]bool
+	units, teams map[Named]bool
+}
+
+func sortNames(set map[Named]bool) []Named {
+	return slices.SortedFunc(maps.Keys(set), func(x, y Named) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID))
+	})
+}
+
+func compareBool(x, y bool) int { return int(bit(x)) - int(bit(y)) }
+
+// weight orders lines: organization-wide, delete and assign, write, read; what
+// has no table first.
+func (l Line) weight() int {
+	switch {
+	case l.Miscellaneous != "":
+		return 0
+	case l.Depth == access.Global:
+		return 1
+	case l.Actions&access.RightsOf(access.Delete, access.Assign, access.ShareRecord) != 0:
+		return 2
+	case l.Actions&access.RightsOf(access.Create, access.Write, access.Append, access.AppendTo) != 0:
+		return 3
+	}
+	return 4
+}
