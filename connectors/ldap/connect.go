@@ -126,11 +126,11 @@ func (s *Source) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		}
 		return raw, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.idle())
+	limited, cancel := context.WithTimeout(ctx, s.config.idle())
 	defer cancel()
 	if s.config.StartTLS {
-		if err := startTLS(ctx, raw); err != nil {
-			return nil, fmt.Errorf("secure the connection to %s: StartTLS: %w: %w", s.config.URL, directory.ErrUnreachable, err)
+		if err := startTLS(limited, raw); err != nil {
+			return nil, ended(ctx, fmt.Errorf("secure the connection to %s: StartTLS: %w: %w", s.config.URL, directory.ErrUnreachable, err))
 		}
 	}
 	verified := s.tls.Clone()
@@ -138,7 +138,7 @@ func (s *Source) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		verified.ServerName = where.host
 	}
 	conn := tls.Client(raw, verified)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	if err := conn.HandshakeContext(limited); err != nil {
 		return nil, untrusted(s.config.URL, err)
 	}
 	return conn, nil

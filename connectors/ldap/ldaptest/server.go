@@ -6,11 +6,9 @@ package ldaptest
 
 import (
 	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +20,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/ambit-iam/ambit/testdata/company"
+	"github.com/ambit-iam/ambit/testdata/loopback"
 )
 
 // BindDN and Password are the account that may read.
@@ -61,22 +60,24 @@ type Server struct {
 	fault   Fault
 }
 
-// Start serves the entries. It writes its certificate into dir. Close ends it.
+// Start serves the entries. It keeps its certificates in dir, below ldap. Close
+// ends it.
 func Start(dir string, entries []company.Entry) (*Server, error) {
-	// A certificate for 127.0.0.1 comes with the standard library's test server.
-	donor := httptest.NewUnstartedServer(nil)
-	donor.StartTLS()
-	certificate := donor.TLS.Certificates[0]
-	block := &pem.Block{Type: "CERTIFICATE", Bytes: donor.Certificate().Raw}
-	donor.Close()
-	s := &Server{CAFile: filepath.Join(dir, "ldap-ca.pem"), closed: make(chan struct{}), conns: map[net.Conn]bool{}}
+	dir = filepath.Join(dir, "ldap")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("folder of the LDAP server: %w", err)
+	}
+	if err := loopback.Certificates(dir); err != nil {
+		return nil, err
+	}
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		return nil, fmt.Errorf("certificate of the LDAP server: %w", err)
+	}
+	s := &Server{CAFile: filepath.Join(dir, "ca.pem"), closed: make(chan struct{}), conns: map[net.Conn]bool{}}
 	for _, e := range entries {
 		s.entries = append(s.entries, clone(e))
 	}
-	if err := os.WriteFile(s.CAFile, pem.EncodeToMemory(block), 0o600); err != nil {
-		return nil, fmt.Errorf("write the server's certificate: %w", err)
-	}
-	var err error
 	s.listener, err = tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -345,7 +346,7 @@ func entry(e company.Entry, wanted []string) *ber.Packet {
 	op.AppendChild(octets(e.DN))
 	attributes := sequence(ber.TagSequence)
 	for _, a := range e.Attributes {
-		if !slices.Contains(wanted, strings.ToLower(a.Name)) {
+		if name, _, _ := strings.Cut(a.Name, ";"); !slices.Contains(wanted, strings.ToLower(name)) {
 			continue
 		}
 		one, values := sequence(ber.TagSequence), sequence(ber.TagSet)
