@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -36,12 +35,14 @@ type graph struct {
 	adapter *msgraph.GraphRequestAdapter
 	http    *http.Client
 	host    string
+	close   func() // ends idle connections
+	pause   time.Duration
 }
 
 // maxBody bounds one answer (Rule REL-8).
 const maxBody = 64 << 20 // bytes
 
-func newGraph(c Config) (*graph, error) {
+func newGraph(c Config, pause time.Duration) (*graph, error) {
 	verified := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)
@@ -53,9 +54,11 @@ func newGraph(c Config) (*graph, error) {
 			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", c.CAFile)
 		}
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = verified
-	transport.ResponseHeaderTimeout = time.Minute
+	// A clone of the default transport would share its HTTP/2 connections.
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: verified, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute, IdleConnTimeout: time.Minute,
+	}
 	// A redirect could take the token elsewhere (Rule SEC-4).
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	credential, err := newCredential(c, &http.Client{Transport: transport, CheckRedirect: stay, Timeout: time.Minute})
@@ -66,29 +69,28 @@ func newGraph(c Config) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth, err := kiotaauth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHosts(credential, []string{c.GraphEndpoint + "/.default"}, []string{endpoint.Hostname()})
+	auth, err := kiotaauth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHosts(credential, []string{strings.TrimSuffix(c.GraphEndpoint, "/") + "/.default"}, []string{endpoint.Hostname()})
 	if err != nil {
 		return nil, fmt.Errorf("authorize requests: %w", err)
 	}
 	// The SDK's retry handler gives up after three tries and hides the wait that
-	// the service asked for; the loop in fetch keeps to it (Rule GRAPH-28).
-	client := &http.Client{
-		Transport:     kiotahttp.NewCustomTransportWithParentTransport(transport, kiotahttp.NewParametersNameDecodingHandler(), kiotahttp.NewUserAgentHandler()),
-		CheckRedirect: stay,
-	}
+	// the service asked for; the loop in fetch keeps to it (Rule GRAPH-28). Its
+	// handler of parameter names decodes values too, which changes links (Rule
+	// GRAPH-7).
+	client := &http.Client{Transport: kiotahttp.NewCustomTransportWithParentTransport(transport, kiotahttp.NewUserAgentHandler()), CheckRedirect: stay}
 	adapter, err := msgraph.NewGraphRequestAdapterWithParseNodeFactoryAndSerializationWriterFactoryAndHttpClient(auth, nil, nil, client)
 	if err != nil {
 		return nil, fmt.Errorf("make a Graph client: %w", err)
 	}
 	adapter.SetBaseUrl(strings.TrimSuffix(c.GraphEndpoint, "/") + "/v1.0")
-	return &graph{config: c, sdk: msgraph.NewGraphServiceClient(adapter), adapter: adapter, http: client, host: endpoint.Host}, nil
+	return &graph{config: c, pause: pause, sdk: msgraph.NewGraphServiceClient(adapter), adapter: adapter, http: client, host: endpoint.Host, close: transport.CloseIdleConnections}, nil
 }
 
 func newCredential(c Config, client *http.Client) (azcore.TokenCredential, error) {
 	options := azcore.ClientOptions{
 		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: c.Authority},
 		Transport: client,
-		Retry:     policy.RetryOptions{MaxRetries: 2, RetryDelay: 500 * time.Millisecond},
+		Retry:     policy.RetryOptions{MaxRetries: -1}, // fetch repeats
 	}
 	own := c.customAuthority()
 	switch {
@@ -128,7 +130,27 @@ type failure struct {
 	location string
 }
 
-func (f *failure) Error() string { return fmt.Sprintf("Graph answered %d %s: %s", f.status, f.code, f.message) }
+func (f *failure) Error() string {
+	return fmt.Sprintf("Graph answered %d %s: %s", f.status, f.code, f.message)
+}
+
+// renew gives up the token: a credential keeps one until its time is over, whatever
+// Graph says of it.
+func (g *graph) renew() error {
+	fresh, err := newGraph(g.config, g.pause)
+	if err != nil {
+		return err
+	}
+	g.close()
+	*g = *fresh
+	return nil
+}
+
+// own tells whether a link stays with the configured host.
+func (g *graph) own(link string) bool {
+	u, err := url.Parse(link)
+	return err == nil && u.Scheme == "https" && u.Host == g.host && u.User == nil
+}
 
 // fetch sends a request until it is answered, keeping to what the service asks
 // (Rule GRAPH-27). The answer is the raw body of a 200.
@@ -136,6 +158,9 @@ func (g *graph) fetch(ctx context.Context, build func() (*abstractions.RequestIn
 	var waited time.Duration
 	refreshed := false
 	for try := 0; ; try++ {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", directory.ErrIncomplete, context.Cause(ctx))
+		}
 		body, wait, err := g.once(ctx, build)
 		if err == nil {
 			return body, nil
@@ -150,18 +175,21 @@ func (g *graph) fetch(ctx context.Context, build func() (*abstractions.RequestIn
 				return nil, fmt.Errorf("%w: %w", directory.ErrAuth, err)
 			}
 			refreshed = true
+			if err := g.renew(); err != nil {
+				return nil, err
+			}
 			continue
 		case errors.As(err, &answer) && answer.status == http.StatusForbidden:
 			return nil, fmt.Errorf("%w: %w; grant the application permissions %s to the app registration", directory.ErrAuth, err, strings.Join(permissions, ", "))
 		case errors.As(err, &answer) && answer.status != http.StatusTooManyRequests && answer.status < 500:
 			return nil, err
 		case errors.As(err, &answer):
-		case errors.Is(err, directory.ErrAuth), errors.Is(err, directory.ErrUnreachable) && try >= 2:
+		case errors.Is(err, directory.ErrAuth), errors.Is(err, directory.ErrIncomplete), untrusted(err), errors.Is(err, directory.ErrUnreachable) && try >= 2:
 			return nil, err
 		}
 		if wait == 0 {
 			// No Retry-After: exponential, with jitter.
-			wait = time.Duration(float64(time.Second<<min(try, 6)) * (0.25 + rand.Float64()/2))
+			wait = time.Duration(float64(g.pause<<min(try, 8)) * (0.25 + rand.Float64()/2))
 			if !errors.As(err, &answer) && try >= 3 {
 				return nil, fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 			}
@@ -185,13 +213,14 @@ func (g *graph) once(ctx context.Context, build func() (*abstractions.RequestInf
 	if err != nil {
 		return nil, 0, fmt.Errorf("build a Graph request: %w", err)
 	}
+	isLink := info.PathParameters["request-raw-url"] != "" // which GetUri forgets
 	target, err := info.GetUri()
 	if err != nil {
 		return nil, 0, fmt.Errorf("build a Graph request: %w", err)
 	}
 	if target.Host != g.host || target.Scheme != "https" {
 		// The token goes to the configured host only (Rule SEC-4).
-		return nil, 0, &failure{status: http.StatusMisdirectedRequest, code: "foreignLink", message: "a link leads to " + target.Host + ", which is not the configured Graph endpoint"}
+		return nil, 0, fmt.Errorf("%w: a request would go to %s, which is not the configured Graph endpoint", directory.ErrIncomplete, target.Host)
 	}
 	native, err := g.adapter.ConvertToNativeRequest(ctx, info)
 	if err != nil {
@@ -200,6 +229,10 @@ func (g *graph) once(ctx context.Context, build func() (*abstractions.RequestInf
 	request, ok := native.(*http.Request)
 	if !ok {
 		return nil, 0, fmt.Errorf("internal error: the Graph SDK made a %T", native)
+	}
+	if !isLink {
+		// The SDK's templates say %24select (Rule GRAPH-6).
+		request.URL.RawQuery = strings.ReplaceAll(request.URL.RawQuery, "%24", "$")
 	}
 	answer, err := g.http.Do(request)
 	if err != nil {
@@ -242,24 +275,22 @@ func retryAfter(header string) time.Duration {
 // reached.
 func authFailure(err error) error {
 	var refused *azidentity.AuthenticationFailedError
-	if errors.As(err, &refused) && refused.RawResponse != nil && refused.RawResponse.StatusCode < 500 {
+	if errors.As(err, &refused) && refused.RawResponse != nil && refused.RawResponse.StatusCode < 500 && refused.RawResponse.StatusCode != http.StatusTooManyRequests {
 		return fmt.Errorf("get a token: %w: %w", directory.ErrAuth, err)
 	}
 	return unreachable(fmt.Errorf("get a token: %w", err))
 }
 
-func unreachable(err error) error {
-	hint := ""
+// untrusted tells whether the other side's certificate is of an unknown authority.
+func untrusted(err error) bool {
 	var unknown x509.UnknownAuthorityError
-	var network net.Error
-	switch {
-	case errors.As(err, &unknown):
-		hint = "; name the certificate of its authority with ca_file"
-	case !errors.As(err, &network) && !errors.Is(err, io.EOF):
-		// The SDK wraps some errors as text alone.
-		if strings.Contains(err.Error(), "unknown authority") {
-			hint = "; name the certificate of its authority with ca_file"
-		}
+	// The SDK wraps some errors as text alone.
+	return errors.As(err, &unknown) || strings.Contains(err.Error(), "unknown authority")
+}
+
+func unreachable(err error) error {
+	if untrusted(err) {
+		return fmt.Errorf("%w: %w; name the certificate of its authority with ca_file", directory.ErrUnreachable, err)
 	}
-	return fmt.Errorf("%w: %w%s", directory.ErrUnreachable, err, hint)
+	return fmt.Errorf("%w: %w", directory.ErrUnreachable, err)
 }

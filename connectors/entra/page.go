@@ -114,7 +114,7 @@ func (r *round) user(i item, p *directory.Page) error {
 		return fmt.Errorf("%w: a user has no id", directory.ErrIncomplete)
 	}
 	if r.note(id, i) {
-		r.disputedUsers = append(r.disputedUsers, id)
+		r.cursor.Disputed.Users = append(r.cursor.Disputed.Users, id)
 	}
 	if i.removed() {
 		p.Removed = append(p.Removed, directory.ObjectID(id))
@@ -194,7 +194,7 @@ func (r *round) group(i item, p *directory.Page) error {
 	}
 	// A group comes on many pages, each with a part of its edges (Rule GRAPH-14).
 	if r.note(id, i, "members@delta", "owners@delta") {
-		r.disputedGroups = append(r.disputedGroups, id)
+		r.cursor.Disputed.Groups = append(r.cursor.Disputed.Groups, id)
 	}
 	if i.removed() {
 		p.Removed = append(p.Removed, directory.ObjectID(id))
@@ -223,7 +223,7 @@ func (r *round) group(i item, p *directory.Page) error {
 			ref := directory.ByID(directory.ObjectID(f.text("id")))
 			e := directory.Edge{Group: list.Group, Relation: relation, Far: ref}
 			if added, again := r.edges[e]; again && added == f.removed() {
-				r.disputedEdges = append(r.disputedEdges, e)
+				r.cursor.Disputed.Edges = append(r.cursor.Disputed.Edges, e)
 			}
 			r.edges[e] = !f.removed()
 			if f.removed() {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	abstractions "github.com/microsoft/kiota-abstractions-go"
 	"github.com/microsoftgraph/msgraph-sdk-go/groups"
@@ -24,6 +25,7 @@ var permissions = []string{"User.Read.All", "GroupMember.Read.All", "Member.Read
 // Source reads one tenant.
 type Source struct {
 	config Config
+	pause  time.Duration // the first, where the service does not say how long
 }
 
 // New makes a source of a valid configuration; it does not connect.
@@ -31,7 +33,7 @@ func New(c Config) (*Source, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Source{c.withDefaults()}, nil
+	return &Source{c.withDefaults(), 200 * time.Millisecond}, nil
 }
 
 // The properties that a delta query selects (Rule GRAPH-10): what is not selected
@@ -79,6 +81,15 @@ type cursor struct {
 	Next     string `json:"next,omitempty"`
 	OnGroups bool   `json:"on_groups,omitempty"`
 	Done     string `json:"done,omitempty"`
+	// Disputed is what that round has contradicted itself about so far.
+	Disputed disputed `json:"disputed,omitzero"`
+}
+
+// disputed lists what a round contradicts itself about (Rule SRC-3).
+type disputed struct {
+	Users  []string         `json:"users,omitempty"`
+	Groups []string         `json:"groups,omitempty"`
+	Edges  []directory.Edge `json:"edges,omitempty"`
 }
 
 func (c cursor) bytes() []byte {
@@ -105,20 +116,22 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 			return fmt.Errorf("the source's configuration or the attributes that rules name have changed: %w", directory.ErrCursorExpired)
 		}
 	}
-	g, err := newGraph(s.config)
+	g, err := newGraph(s.config, s.pause)
 	if err != nil {
 		return err
 	}
+	defer func() { g.close() }()
 	mode := directory.Full
 	if at.Users != "" {
 		mode = directory.Delta
 	}
 	if !start.Resumed {
-		at.Next, at.OnGroups, at.Done = "", false, ""
+		at.Next, at.OnGroups, at.Done, at.Disputed = "", false, "", disputed{}
 	}
-	r := &round{ctx: ctx, graph: g, cursor: at, yield: yield, seen: map[string]sighting{}, edges: map[directory.Edge]bool{}}
+	r := &round{ctx: ctx, graph: g, cursor: at, mode: mode, yield: yield, seen: map[string]sighting{}, edges: map[directory.Edge]bool{}}
 	r.begin = func() error { return begin(mode) }
 	forUsers, forGroups := s.selects(start.Attributes)
+	r.userSelect = slices.DeleteFunc(slices.Clone(forUsers), func(name string) bool { return name == "manager" })
 	if !r.cursor.OnGroups {
 		link, err := r.phase(r.cursor.Users, func() (*abstractions.RequestInformation, error) {
 			return g.sdk.Users().Delta().ToGetRequestInformation(ctx, &users.DeltaRequestBuilderGetRequestConfiguration{
@@ -156,17 +169,17 @@ type round struct {
 	ctx    context.Context
 	graph  *graph
 	cursor cursor
+	mode   directory.Mode
 	begin  func() error
 	begun  bool
-	yield  func(directory.Page) error
+	// userSelect is for reading one user again.
+	userSelect []string
+	yield      func(directory.Page) error
 
-	// seen and edges hold what this round has said, to find where it contradicts
-	// itself (Rules SRC-3, GRAPH-15); disputed is what it does.
-	seen           map[string]sighting
-	edges          map[directory.Edge]bool // true: added
-	disputedUsers  []string
-	disputedEdges  []directory.Edge
-	disputedGroups []string
+	// seen and edges hold what this read has said, to find where the round
+	// contradicts itself (Rules SRC-3, GRAPH-15).
+	seen  map[string]sighting
+	edges map[directory.Edge]bool // true: added
 }
 
 // sighting is what was said of an object.
@@ -181,29 +194,34 @@ const maxIdlePages = 1000
 
 // phase follows one delta chain to its end and returns the new delta link.
 func (r *round) phase(delta string, first func() (*abstractions.RequestInformation, error), follow func(string) (*abstractions.RequestInformation, error), take func(item, *directory.Page) error) (string, error) {
-	link, resumed := r.cursor.Next, r.cursor.Next != ""
+	link, stored, restarted := r.cursor.Next, r.cursor.Next != "", false
 	if link == "" {
 		link = delta
 	}
+	resumed := stored
 	visited := map[string]bool{}
 	for idle := 0; ; {
+		visited[link] = true
 		build := first
 		if link != "" {
 			build = func() (*abstractions.RequestInformation, error) { return follow(link) }
 		}
 		body, err := r.graph.fetch(r.ctx, build)
-		if answer := (*failure)(nil); errors.As(err, &answer) {
+		if answer := (*failure)(nil); errors.As(err, &answer) && answer.status < 500 && !errors.Is(err, directory.ErrIncomplete) && !errors.Is(err, directory.ErrAuth) {
+			lost := answer.status == http.StatusGone || answer.code == "syncStateNotFound" || answer.code == "resyncRequired"
 			switch {
-			case answer.status == http.StatusGone || answer.code == "syncStateNotFound" || answer.code == "resyncRequired":
+			case stored, lost && link == delta:
+				// What was stored is of no use any more: neither the link in the middle
+				// of a round, nor the one at its beginning (Rule GRAPH-18).
 				return "", fmt.Errorf("%w: %w", directory.ErrCursorExpired, err)
-			case answer.status >= 400 && answer.status < 500 && answer.code != "foreignLink" && resumed:
-				// A skip token does not live long; the round starts over from the last
-				// delta link (Rule GRAPH-13).
-				link, resumed, visited = delta, false, map[string]bool{}
+			case r.mode == directory.Delta && link != delta && !restarted:
+				// A skip token does not live long (Rule GRAPH-13). In a full round the
+				// pages so far may hold what has gone meanwhile, which nobody would tell
+				// us of again; so that one ends, and starts over.
+				link, restarted, visited = delta, true, map[string]bool{}
 				continue
-			case answer.status >= 400 && answer.status < 500:
-				return "", fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 			}
+			return "", fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 		}
 		if err != nil {
 			return "", err
@@ -222,13 +240,28 @@ func (r *round) phase(delta string, first func() (*abstractions.RequestInformati
 				return "", err
 			}
 		}
+		if idle++; len(r.seen)+len(r.edges) > before {
+			idle = 0
+		}
+		if said.Next != "" && (visited[said.Next] || idle > maxIdlePages) {
+			err := fmt.Errorf("%w: the links go round in a circle (Rule GRAPH-20)", directory.ErrIncomplete)
+			if resumed {
+				return "", fmt.Errorf("%w: %w", directory.ErrCursorExpired, err) // the stored link leads nowhere
+			}
+			return "", err
+		}
+		if said.Next != "" && !r.graph.own(said.Next) {
+			return "", fmt.Errorf("%w: a link leads to another host than %s (Rule SEC-4)", directory.ErrIncomplete, r.graph.host)
+		}
 		if !r.begun {
 			if err := r.begin(); err != nil {
 				return "", err
 			}
 			r.begun = true
 		}
-		if said.Next != "" {
+		if said.Next != "" && r.mode == directory.Full {
+			// A delta round is short, and starts over from its beginning: what it
+			// contradicts itself about is then seen whole.
 			r.cursor.Next = said.Next
 			p.Cursor = r.cursor.bytes()
 		}
@@ -240,63 +273,45 @@ func (r *round) phase(delta string, first func() (*abstractions.RequestInformati
 		if said.Delta != "" {
 			return said.Delta, nil
 		}
-		if idle++; len(r.seen)+len(r.edges) > before {
-			idle = 0
-		}
-		if visited[said.Next] || idle > maxIdlePages {
-			return "", fmt.Errorf("%w: the links go round in a circle (Rule GRAPH-20)", directory.ErrIncomplete)
-		}
-		visited[said.Next] = true
-		link, resumed = said.Next, true
+		link, stored = said.Next, false
 	}
 }
 
 // settle reads directly what the round contradicts itself about, and lets that
 // decide (Rule SRC-3).
 func (r *round) settle() (directory.Page, error) {
-	var p directory.Page
-	for _, id := range r.disputedUsers {
-		body, err := r.graph.fetch(r.ctx, func() (*abstractions.RequestInformation, error) {
-			return r.graph.sdk.Users().ByUserId(id).ToGetRequestInformation(r.ctx, &users.UserItemRequestBuilderGetRequestConfiguration{
-				QueryParameters: &users.UserItemRequestBuilderGetQueryParameters{Select: slices.DeleteFunc(slices.Clone(userSelect), func(s string) bool { return s == "manager" })},
-			})
-		})
-		if gone(err) {
-			p.Removed = append(p.Removed, directory.ObjectID(id))
-			continue
-		}
-		if err != nil {
-			return p, err
-		}
-		var i item
-		if err := json.Unmarshal(body, &i); err != nil {
-			return p, fmt.Errorf("%w: decode user %s: %w", directory.ErrIncomplete, id, err)
-		}
-		delete(r.seen, id)
-		if err := r.user(i, &p); err != nil {
-			return p, err
+	// Groups are read after users: who is in one came back in between, if the
+	// round says both that the user is gone and that the user is a member.
+	for e, added := range r.edges {
+		id, _ := e.Far.ID()
+		if before := r.seen[string(id)]; added && before.removed && !before.disputed {
+			before.disputed = true
+			r.seen[string(id)] = before
+			r.cursor.Disputed.Users = append(r.cursor.Disputed.Users, string(id))
 		}
 	}
-	for _, id := range r.disputedGroups {
-		body, err := r.graph.fetch(r.ctx, func() (*abstractions.RequestInformation, error) {
+	// What is read below is not compared with what was said.
+	disputed := r.cursor.Disputed
+	r.seen, r.edges = map[string]sighting{}, map[directory.Edge]bool{}
+	var p directory.Page
+	for _, id := range disputed.Users {
+		err := r.again(id, r.user, &p, func() (*abstractions.RequestInformation, error) {
+			return r.graph.sdk.Users().ByUserId(id).ToGetRequestInformation(r.ctx, &users.UserItemRequestBuilderGetRequestConfiguration{
+				QueryParameters: &users.UserItemRequestBuilderGetQueryParameters{Select: r.userSelect, Expand: []string{"manager($select=id)"}},
+			})
+		})
+		if err != nil {
+			return p, fmt.Errorf("user %s: %w", id, err)
+		}
+	}
+	for _, id := range disputed.Groups {
+		err := r.again(id, r.group, &p, func() (*abstractions.RequestInformation, error) {
 			return r.graph.sdk.Groups().ByGroupId(id).ToGetRequestInformation(r.ctx, &groups.GroupItemRequestBuilderGetRequestConfiguration{
 				QueryParameters: &groups.GroupItemRequestBuilderGetQueryParameters{Select: slices.DeleteFunc(slices.Clone(groupSelect), func(s string) bool { return s == "members" || s == "owners" })},
 			})
 		})
-		if gone(err) {
-			p.Removed = append(p.Removed, directory.ObjectID(id))
-			continue
-		}
 		if err != nil {
-			return p, err
-		}
-		var i item
-		if err := json.Unmarshal(body, &i); err != nil {
-			return p, fmt.Errorf("%w: decode group %s: %w", directory.ErrIncomplete, id, err)
-		}
-		delete(r.seen, id)
-		if err := r.group(i, &p); err != nil {
-			return p, err
+			return p, fmt.Errorf("group %s: %w", id, err)
 		}
 	}
 	type list struct {
@@ -304,7 +319,7 @@ func (r *round) settle() (directory.Page, error) {
 		relation directory.Relation
 	}
 	done := map[list]bool{}
-	for _, e := range r.disputedEdges {
+	for _, e := range disputed.Edges {
 		l := list{e.Group, e.Relation}
 		if done[l] || slices.Contains(p.Removed, e.Group) {
 			continue
@@ -312,14 +327,37 @@ func (r *round) settle() (directory.Page, error) {
 		done[l] = true
 		whole, err := r.readEdges(l.group, l.relation)
 		if gone(err) {
-			continue // the group went meanwhile; its removal comes in a round
+			p.Removed = append(p.Removed, l.group) // Rule GRAPH-27
+			continue
 		}
 		if err != nil {
-			return p, err
+			return p, fmt.Errorf("%ss of group %s: %w", l.relation, l.group, err)
 		}
 		p.Members = append(p.Members, whole)
 	}
 	return p, nil
+}
+
+// again reads one object directly; one that is not there is gone.
+func (r *round) again(id string, take func(item, *directory.Page) error, p *directory.Page, build func() (*abstractions.RequestInformation, error)) error {
+	body, err := r.graph.fetch(r.ctx, build)
+	if gone(err) {
+		p.Removed = append(p.Removed, directory.ObjectID(id))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var i item
+	if err := json.Unmarshal(body, &i); err != nil {
+		return fmt.Errorf("%w: decode: %w", directory.ErrIncomplete, err)
+	}
+	// A plain read gives the manager as an object (Rule GRAPH-35).
+	i["manager@delta"] = json.RawMessage("[]")
+	if raw := i["manager"]; len(raw) > 0 && string(raw) != "null" {
+		i["manager@delta"] = slices.Concat(json.RawMessage("["), raw, json.RawMessage("]"))
+	}
+	return take(i, p)
 }
 
 func gone(err error) bool {
@@ -365,10 +403,11 @@ func (r *round) readEdges(group directory.ObjectID, relation directory.Relation)
 
 // Probe gets a token and tries each permission (Rule GRAPH-3).
 func (s *Source) Probe(ctx context.Context) ([]string, error) {
-	g, err := newGraph(s.config)
+	g, err := newGraph(s.config, s.pause)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { g.close() }()
 	facts := []string{"Graph at " + s.config.GraphEndpoint}
 	var missing []error
 	for _, try := range []struct {
