@@ -187,6 +187,12 @@ func (s *Snapshot) Explain(q Question, limit int) (Explanation, error) {
 		}
 		if e.Allowed {
 			e.Origins = s.origins(&a, found)
+			if v := s.scan(&a, a.at); a.action == access.Create && a.owned && v.byOwner != 0 && !(s.reaches(&a, access.Assign, a.at) && s.mayOwn(&a, a.at)) {
+				// It is that team's role that spares the user Assign (Rule OWN-8):
+				// others that have Create would not suffice.
+				own := s.teams.get(a.ownerTeam).aside.data.ID
+				e.Origins = slices.DeleteFunc(e.Origins, func(o Origin) bool { return o.Source.Team == nil || o.Source.Team.ID != own })
+			}
 		}
 	}
 	if !e.Allowed && limit >= 0 {

@@ -202,10 +202,8 @@ func known(p Pick, st *access.State) (who access.Principal) {
 	return who
 }
 
-// unitOf is the unit of a principal, if it exists.
 func unitOf(st *access.State, who access.Principal) access.BusinessUnitID {
-	b, _, _ := Reference{State: st}.principal(who)
-	return b
+	return Reference{State: st}.UnitOf(who)
 }
 
 func assignment(p Pick, st *access.State, id access.AssignmentID) access.Assignment {
@@ -332,6 +330,29 @@ func Changes(p Pick, st *access.State) []access.Change {
 		out = append(out, c)
 	}
 	return out
+}
+
+// Addition is a new assignment, membership or share, or a share or assignment with
+// its window opened (Rule EVAL-11).
+func Addition(p Pick, st *access.State) access.Object {
+	switch p(4) {
+	case 0:
+		return assignment(p, st, access.AssignmentID(fmt.Sprint("new", p(9))))
+	case 1:
+		return membership(p)
+	case 2:
+		s := share(p)
+		if old, ok := st.Shares[access.ShareKey{RecordKey: access.RecordKey{Table: s.Table, Record: s.Record}, Principal: s.Principal}]; ok {
+			s.Rights, s.Inherited, s.Window = s.Rights|old.Rights, s.Inherited|old.Inherited, access.Window{}
+		}
+		return s
+	}
+	if len(st.Assignments) == 0 {
+		return membership(p)
+	}
+	a := st.Assignments[one(p, slices.Sorted(maps.Keys(st.Assignments)))]
+	a.Window = access.Window{}
+	return a
 }
 
 // Clone copies the state; its objects are values.

@@ -178,6 +178,24 @@ func (r Reference) eval1(q engine.Question) (question, error) {
 	return out, nil
 }
 
+// Facts are the facts by which the question's record is judged.
+func (r Reference) Facts(q engine.Question) (access.Record, error) {
+	asked, err := r.eval1(q)
+	if err != nil || asked.record == nil {
+		return access.Record{}, err
+	}
+	return *asked.record, nil
+}
+
+// UnitOf is the unit of a principal, if it exists.
+func (r Reference) UnitOf(p access.Principal) access.BusinessUnitID {
+	unit, _, _ := r.principal(p)
+	return unit
+}
+
+// Below tells whether the unit lies in the subtree of root (Rule BU-2).
+func (r Reference) Below(root, unit access.BusinessUnitID) bool { return r.bu2(root, unit) }
+
 // principal tells of an owner its unit, whether it can own (OWN-1, OWN-6) and
 // whether it exists.
 func (r Reference) principal(p access.Principal) (unit access.BusinessUnitID, canOwn, exists bool) {
