@@ -1153,3 +1153,71 @@ func TestRule_BU_6_a_default_team_is_its_units_users(t *testing.T) {
 	w.must(access.Put(cleo))
 	require.Equal(t, "eligibility", w.get("req_001").Grant.Ended.Reason)
 }
+
+func TestRule_JIT_10_users_and_teams_are_eligible_and_JIT_11_every_way_is_told(t *testing.T) {
+	w := newWorld(t)
+	require.NotEmpty(t, Policy{Eligible: []Subject{{Role: "decider"}, {Manager: true}}}.Check(w.state))
+	w.policy(func(p *Policy) { p.Eligible = append(p.Eligible, Subject{User: "ann"}, Subject{Team: "deciders"}) })
+	require.Equal(t, []Subject{{Team: "closers"}, {User: "ann"}}, Eligible(w.view(), who("ann"), w.now)[0].Via)
+	r := w.submit("ann", ask())
+	w.must(access.Remove(w.state.Memberships[access.MembershipKey{Team: "closers", User: "ann"}]))
+	require.Equal(t, StatusPending, w.status(r.ID), "one of two ways is left")
+	w.policy(func(p *Policy) { p.Eligible = p.Eligible[2:] })
+	require.Equal(t, StatusVoid, w.status(r.ID))
+}
+
+func TestRule_JIT_13_a_decision_is_withdrawn_and_never_changed(t *testing.T) {
+	w := newWorld(t)
+	w.policy(func(p *Policy) { p.Stages[0].Quorum = 2 })
+	r := w.approve("bob", w.submit("ann", ask()).ID)
+	first := r.Decisions[0]
+	w.refused(NotApprover, Event{Kind: Withdraw, By: who("bea"), Request: r.ID})
+	w.refused(NotApprover, Event{Kind: Withdraw, By: who("bob"), Request: r.ID, Decision: "dec_other"})
+	w.now = noon.Add(time.Minute)
+	r = w.done(Event{Kind: Withdraw, By: who("bob"), Request: r.ID, Decision: first.ID})
+	first.Withdrawn = w.now
+	require.Equal(t, []Decision{first}, r.Decisions)
+	require.Equal(t, 0, Stages(w.view(), r, w.now)[0].Approved)
+	w.approve("bea", r.ID)
+	r = w.approve("bob", r.ID)
+	require.Len(t, r.Decisions, 3, "deciding anew adds a decision")
+	require.Equal(t, StatusActive, r.Status(w.now))
+}
+
+func TestRule_JIT_14_a_grant_has_at_most_one_end_before_its_window(t *testing.T) {
+	w := newWorld(t)
+	r := w.approve("bob", w.submit("ann", ask()).ID)
+	w.now = noon.Add(time.Hour)
+	r = w.done(Event{Kind: Revoke, By: who("bea"), Request: r.ID, Comment: "the books are closed"})
+	require.Equal(t, &Ended{At: w.now, By: "bea", Reason: "revoked"}, r.Grant.Ended)
+	require.Equal(t, noon.Add(2*time.Hour), r.Grant.Window.End, "the window stays as it was granted")
+	require.False(t, w.may("ann", w.now).Allowed)
+	w.now = noon.Add(3 * time.Hour)
+	w.sweep()
+	require.Equal(t, "revoked", w.get(r.ID).Grant.Ended.Reason)
+}
+
+func TestRule_JIT_39_an_event_says_who_why_and_on_what(t *testing.T) {
+	w := newWorld(t)
+	r := w.submit("ann", ask())
+	submitted := w.events[0]
+	require.Equal(t, "ann", submitted.Actor.ID)
+	require.Equal(t, reason, submitted.Reason)
+	require.Equal(t, env, submitted.Environment)
+	w.refused(NotShown, Event{Kind: Approve, By: who("bob"), Request: r.ID, ID: "dec_1"})
+	refusal := w.events[len(w.events)-1]
+	require.Equal(t, "bob", refusal.Actor.ID)
+	require.Equal(t, "jit_request/"+r.ID, refusal.Object)
+	w.approve("bob", r.ID)
+	var told struct{ Evidence Evidence }
+	for _, e := range w.events {
+		require.True(t, json.Valid(e.Detail))
+		if e.Operation == "jit.request.decision" {
+			require.NoError(t, json.Unmarshal(e.Detail, &told))
+		}
+	}
+	digest := told.Evidence.Digest
+	require.Equal(t, w.get(r.ID).Digest, digest)
+	require.NoError(t, told.Evidence.seal())
+	require.Equal(t, digest, told.Evidence.Digest, "the log holds what the approver was shown")
+}
