@@ -147,11 +147,6 @@ func (s *Source) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 // startTLS asks the server to speak TLS from now on (RFC 4511, 4.14). go-ldap
 // can do that too, but keeps the encrypted connection to itself.
 func startTLS(ctx context.Context, raw net.Conn) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := raw.SetDeadline(deadline); err != nil {
-			return err
-		}
-	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) }) // the past
 	defer stop()
 	message := ber.NewSequence("")
@@ -167,10 +162,7 @@ func startTLS(ctx context.Context, raw net.Conn) error {
 	if err != nil {
 		return err
 	}
-	if err := ldap.GetLDAPError(answer); err != nil {
-		return err
-	}
-	return raw.SetDeadline(time.Time{})
+	return ldap.GetLDAPError(answer)
 }
 
 func untrusted(address string, err error) error {
