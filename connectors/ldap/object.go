@@ -15,7 +15,7 @@ type role struct {
 	id, manager     bool
 	disabled, guest string   // the value that marks the account; anyValue for each
 	first           []string // the names under which rules find its first value
-	all             string   // the name under which a rule asks for all its values
+	all             []string // the names under which rules ask for all its values
 	members         byte     // of how it names members: see the constants
 	owners          bool
 }
@@ -91,7 +91,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 	}
 	for _, name := range extra {
 		if !slices.Contains(filledIn, name) {
-			set(name, func(r *role) { r.all = name })
+			set(name, func(r *role) { r.all = append(r.all, name) })
 		}
 	}
 	return s
@@ -170,7 +170,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		if r.guest != "" && marks(a, r.guest) {
 			guest = true
 		}
-		if len(r.first) == 0 && r.all == "" {
+		if len(r.first) == 0 && len(r.all) == 0 {
 			continue
 		}
 		values := s.texts(a, problem)
@@ -182,12 +182,13 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 				o.Attributes[name] = values[:1:1]
 			}
 		}
-		if r.all != "" {
-			if before := o.Attributes[r.all]; before != nil { // the same attribute, with other options
-				values = slices.Concat(before, values)
-				slices.Sort(values)
+		for _, name := range r.all {
+			all := values
+			if before := o.Attributes[name]; before != nil { // the same attribute, with other options
+				all = slices.Concat(before, values)
+				slices.Sort(all)
 			}
-			o.Attributes[r.all] = values
+			o.Attributes[name] = all
 		}
 	}
 	if o.ID == "" {

@@ -191,14 +191,14 @@ departmentNumber: 1
 	c := reading(t, s)
 	c.Users.Guest = "employeeType=GUEST"
 	c.Users.Disabled = "employeeNumber=E00004" // the leaver's
-	round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{Attributes: []string{"DEPARTMENTNUMBER", "displayName", "entryUUID", "jpegPhoto", "ou"}})
+	round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{Attributes: []string{"DEPARTMENTNUMBER", "departmentNumber", "displayName", "entryUUID", "jpegPhoto", "ou"}})
 	require.NoError(t, err)
 	odd := round.Objects["00000000-0000-4000-8000-0000000000ff"]
 	require.Equal(t, map[string][]string{
 		directory.AttrUserName: {"odd"}, directory.AttrDisplayName: {"An Alias"}, directory.AttrMail: {"a@contoso.example"},
 		directory.AttrEnabled: {"true"}, directory.AttrUserType: {"Guest"},
 		directory.AttrManager: {"dn:uid=" + company.Approver + ",ou=people,dc=example,dc=com"},
-		"DEPARTMENTNUMBER":    {"1", "2"}, "entryUUID": {"00000000-0000-4000-8000-0000000000FF"},
+		"DEPARTMENTNUMBER":    {"1", "2"}, "departmentNumber": {"1", "2"}, "entryUUID": {"00000000-0000-4000-8000-0000000000FF"},
 	}, odd.Attributes, "sorted, under the names that the rules use, and nothing that nobody asked for")
 	require.Len(t, round.Problems, 1)
 	require.Equal(t, directory.ObjectID("00000000-0000-4000-8000-0000000000ff"), round.Problems[0].Object)
