@@ -1,0 +1,244 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/engine"
+	"github.com/ambit-iam/ambit/engine/enginetest"
+)
+
+// reached tells whether a line of What reaches a record, read as the
+// documentation of Access says.
+func reached(st *access.State, w engine.What, a engine.Access, owner access.Principal, unit access.BusinessUnitID) bool {
+	r := enginetest.Reference{State: st}
+	switch a.Depth {
+	case access.Global:
+		return true
+	case access.Deep:
+		return r.Below(access.BusinessUnitID(a.BusinessUnit.ID), unit)
+	case access.Local:
+		return access.BusinessUnitID(a.BusinessUnit.ID) == unit
+	}
+	if a.Team != (engine.Named{}) {
+		return owner == access.TeamID(a.Team.ID).Principal()
+	}
+	id, isTeam := owner.Team()
+	return owner == w.User.Principal() || isTeam && slices.Contains(w.Teams, id)
+}
+
+func anyReaches(st *access.State, w engine.What, lines []engine.Access, table access.TableID, action access.Action, owner access.Principal, unit access.BusinessUnitID) bool {
+	return slices.ContainsFunc(lines, func(a engine.Access) bool {
+		return a.Miscellaneous == "" && a.Table == table && a.Action == action && reached(st, w, a, owner, unit)
+	})
+}
+
+func accesses(w engine.What) []engine.Access {
+	var out []engine.Access
+	for _, h := range w.Held {
+		out = append(out, h.Access)
+	}
+	return out
+}
+
+// eachRecord goes through the facts that a record of the table can have.
+func eachRecord(st *access.State, table access.Table, yield func(access.Principal, access.BusinessUnitID)) {
+	r := enginetest.Reference{State: st}
+	var owners []access.Principal
+	for id := range st.Users {
+		owners = append(owners, id.Principal())
+	}
+	for id, t := range st.Teams {
+		if t.CanOwn() {
+			owners = append(owners, id.Principal())
+		}
+	}
+	for id := range st.BusinessUnits {
+		owners = append(owners, id.DefaultTeam().Principal())
+	}
+	switch table.Ownership {
+	case access.UserOrTeam:
+		for _, o := range owners {
+			if !st.Environment.Modernized {
+				if b := r.UnitOf(o); st.BusinessUnits[b].ID != "" {
+					yield(o, b)
+				}
+				continue
+			}
+			for b := range st.BusinessUnits {
+				if st.BusinessUnits[r.UnitOf(o)].ID != "" {
+					yield(o, b)
+				}
+			}
+		}
+	case access.BusinessUnitOwned:
+		for b := range st.BusinessUnits {
+			yield(access.Principal{}, b)
+		}
+	default:
+		yield(access.Principal{}, "")
+	}
+}
+
+func TestRule_EVAL_10_WhatSaysWhatCheckAllows(t *testing.T) {
+	compared := 0
+	for seed := range uint64(60) {
+		p := pick(seed)
+		st := enginetest.Organisation(p)
+		s, err := engine.New(st, 1)
+		require.NoError(t, err)
+		r := enginetest.Reference{State: st}
+		at := enginetest.Instant(p)
+		for u := range st.Users {
+			w, err := s.What(u, at)
+			if err != nil {
+				continue
+			}
+			lines := accesses(w)
+			for _, table := range st.Tables {
+				for action := access.Read; action < access.Actions; action++ {
+					eachRecord(st, table, func(owner access.Principal, unit access.BusinessUnitID) {
+						compared++
+						q := engine.Question{User: u, Action: action, Table: table.ID, At: at, Record: &engine.Record{Owner: owner, BusinessUnit: unit}}
+						d, err := r.Check(q)
+						require.NoError(t, err)
+						if d.Allowed != anyReaches(st, w, lines, table.ID, action, owner, unit) {
+							require.Fail(t, "what and check disagree", "allowed: %t\n%v\n%s", d.Allowed, w.Held, show(st, q))
+						}
+					})
+				}
+			}
+			for _, name := range []string{"Export", "Merge", "Print"} {
+				d, err := r.Check(engine.Question{User: u, Privilege: name, At: at})
+				require.NoError(t, err)
+				listed := slices.ContainsFunc(w.Held, func(h engine.Held) bool { return h.Miscellaneous == name || h.Miscellaneous == "*" })
+				require.Equal(t, d.Allowed, listed)
+			}
+			for _, h := range w.Held {
+				require.NotEmpty(t, h.By)
+			}
+		}
+	}
+	t.Logf("%d records", compared)
+}
+
+func TestDiffTellsExactlyWhatIsGainedAndLost(t *testing.T) {
+	gains := 0
+	for seed := range uint64(400) {
+		p := pick(seed)
+		st := enginetest.Organisation(p)
+		s, err := engine.New(st, 1)
+		require.NoError(t, err)
+		changes := enginetest.Changes(p, st)
+		after := enginetest.Clone(st)
+		after.Apply(changes...)
+		// A table of another kind is another table, and one that is gone has no records.
+		if fmt.Sprint(after.Tables) != fmt.Sprint(st.Tables) {
+			continue
+		}
+		next, err := s.Apply(changes, 2)
+		require.NoError(t, err)
+		at := enginetest.Instant(p)
+		for u := range st.Users {
+			if _, ok := after.Users[u]; !ok {
+				continue
+			}
+			w0, err := s.What(u, at)
+			if err != nil {
+				continue
+			}
+			w1, err := next.What(u, at)
+			if err != nil {
+				continue
+			}
+			d := w1.Diff(w0)
+			require.Equal(t, engine.Diff{User: u}, w0.Diff(w0))
+			gains += len(d.Gained)
+			news := map[engine.Access]bool{}
+			for _, table := range st.Tables {
+				for action := access.Create; action < access.Actions; action++ {
+					eachRecord(after, table, func(owner access.Principal, unit access.BusinessUnitID) {
+						if table.Ownership != access.OrganizationOwned && table.Ownership != access.NotOwned && st.BusinessUnits[unit].ID == "" {
+							return // made by the changes: see below
+						}
+						had := anyReaches(st, w0, accesses(w0), table.ID, action, owner, unit)
+						has := anyReaches(after, w1, accesses(w1), table.ID, action, owner, unit)
+						if has && !had {
+							require.True(t, anyReaches(after, w1, d.Gained, table.ID, action, owner, unit),
+								"%v\n%v\nis %v\nwas %v\n%s %v %v %v", d, changes, w1.Held, w0.Held, table.ID, action, owner, unit)
+							for _, a := range d.Gained {
+								if a.Table == table.ID && a.Action == action && reached(after, w1, a, owner, unit) {
+									news[a] = true
+								}
+							}
+						}
+					})
+				}
+			}
+			same := fmt.Sprint(st.BusinessUnits) == fmt.Sprint(after.BusinessUnits) && st.Environment.Modernized
+			for _, a := range d.Gained {
+				if same && a.Miscellaneous == "" && a.Depth > access.Basic {
+					require.True(t, news[a], "gained nothing new: %v\n%v\nis %v\nwas %v", a, changes, w1.Held, w0.Held)
+				}
+			}
+			require.Equal(t, d.Gained, w0.Diff(w1).Lost)
+		}
+	}
+	require.Greater(t, gains, 500)
+}
+
+func TestSummarizeCountsUsersAndJoinsActions(t *testing.T) {
+	line := func(a access.Action, d access.Depth, unit string) engine.Access {
+		x := engine.Access{Table: "account", Action: a, Depth: d}
+		if unit != "" {
+			x.BusinessUnit = engine.Named{ID: unit, Name: "Unit " + unit}
+		}
+		return x
+	}
+	got := engine.Summarize([]engine.Diff{
+		{User: "anna", Gained: []engine.Access{line(access.Read, access.Deep, "a"), line(access.Write, access.Global, ""), line(access.Append, access.Deep, "a")}},
+		{User: "ben", Gained: []engine.Access{line(access.Read, access.Deep, "b"), line(access.Write, access.Global, ""), line(access.Append, access.Deep, "b")}},
+		{User: "carl", Lost: []engine.Access{{Miscellaneous: "Export", Depth: access.Global}}, Gained: []engine.Access{line(access.Write, access.Global, "")}},
+	})
+	var text []string
+	for _, l := range got {
+		text = append(text, l.String())
+	}
+	require.Equal(t, []string{
+		"3 users gain write on account at depth organization",
+		"2 users gain read and append on account at depth parent_child in Unit a and Unit b",
+		"1 user loses the privilege Export",
+	}, text)
+}
+
+func TestRule_JIT_61_FlagsOfAGain(t *testing.T) {
+	escalates := func(a engine.Access) bool { return a.Table == "role" && a.Action == access.Assign }
+	flags := func(a ...engine.Access) engine.Flags { return engine.Diff{Gained: a}.Flags(escalates) }
+	require.Equal(t, engine.Flags{}, flags(engine.Access{Table: "account", Action: access.Read, Depth: access.Global}))
+	require.Equal(t, engine.Flags{}, flags(engine.Access{Table: "account", Action: access.Write, Depth: access.Deep}))
+	require.Equal(t, engine.Flags{Privileged: true}, flags(engine.Access{Table: "account", Action: access.Delete, Depth: access.Global}))
+	require.Equal(t, engine.Flags{Escalating: true, Privileged: true}, flags(engine.Access{Table: "role", Action: access.Assign, Depth: access.Basic}))
+	require.Equal(t, engine.Flags{}, engine.Diff{Lost: []engine.Access{{Table: "role", Action: access.Assign}}}.Flags(escalates))
+}
+
+func TestWhatIsTheSameBytesEveryTime(t *testing.T) {
+	st := enginetest.Organisation(pick(3))
+	s, err := engine.New(st, 1)
+	require.NoError(t, err)
+	var first string
+	for range 20 {
+		w, err := s.What("u0", enginetest.Instant(pick(1)))
+		require.NoError(t, err)
+		b, err := json.Marshal(w)
+		require.NoError(t, err)
+		if first == "" {
+			first = string(b)
+		}
+		require.Equal(t, first, string(b))
+	}
+}
