@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/ambit-iam/ambit/connectors/ldap/ldaptest"
 	"github.com/ambit-iam/ambit/connectors/sourcetest"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/testdata/company"
@@ -224,4 +225,23 @@ func FuzzEntry(f *testing.F) {
 			require.ElementsMatch(t, a.values, e.attributes[i].values)
 		}
 	})
+}
+
+func TestRule_SRC_1_a_cut_anywhere_among_the_groups_is_incomplete(t *testing.T) {
+	server, c := fake(t)
+	c.Users.Filter = "(uid=" + company.Employee + ")" // so that the fault strikes in the second search
+	c.PageSize = 10
+	s := source(t, c)
+	whole, err := sourcetest.Collect(t.Context(), s, directory.Start{})
+	require.NoError(t, err)
+	groups := len(whole.Objects) - 1
+	require.Greater(t, groups, 30)
+	for after := 1; after < groups; after++ {
+		server.Arm(ldaptest.Fault{After: after, Cut: true})
+		round, err := sourcetest.Collect(t.Context(), s, directory.Start{})
+		require.ErrorIs(t, err, directory.ErrIncomplete, "cut after %d groups", after)
+		require.False(t, round.Complete)
+		require.Nil(t, round.Cursor)
+		require.Len(t, round.Objects, 1+after/10*10, "whole pages are told; they take nothing away")
+	}
 }

@@ -22,6 +22,9 @@ type role struct {
 
 const anyValue = "*"
 
+// maxCache bounds how many spellings are remembered: a server may make up any.
+const maxCache = 1000
+
 // How a group's attribute names its members (Rule LDAP-12).
 const (
 	byDN      = 'd' // member
@@ -90,7 +93,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 		}
 	}
 	for _, name := range extra {
-		if !slices.Contains(filledIn, name) {
+		if !slices.Contains(filledIn[kind], name) {
 			set(name, func(r *role) { r.all = append(r.all, name) })
 		}
 	}
@@ -98,9 +101,11 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 }
 
 // filledIn are the names that rules use for what the connector finds out itself.
-var filledIn = []string{
-	directory.AttrUserName, directory.AttrDisplayName, directory.AttrMail, directory.AttrEnabled, directory.AttrUserType,
-	directory.AttrManager, directory.AttrPlans, directory.AttrGroupKind, directory.AttrVisibility,
+var filledIn = map[directory.Kind][]string{
+	directory.KindUser: {
+		directory.AttrUserName, directory.AttrDisplayName, directory.AttrMail, directory.AttrEnabled, directory.AttrUserType, directory.AttrManager,
+	},
+	directory.KindGroup: {directory.AttrDisplayName, directory.AttrGroupKind},
 }
 
 // attributes lists what must be asked for.
@@ -126,7 +131,9 @@ func (s *shape) role(name string) (role, error) {
 		return r, fmt.Errorf("%w: the server gives %s in parts, as Active Directory does, which this connector does not read", directory.ErrIncomplete, name)
 	}
 	r = s.roles[base]
-	s.cache[strings.Clone(name)] = r
+	if len(s.cache) < maxCache {
+		s.cache[strings.Clone(name)] = r
+	}
 	return r, nil
 }
 
