@@ -286,7 +286,6 @@ CREATE TABLE mirror_edges (
   far TEXT COLLATE "C" NOT NULL,
   PRIMARY KEY (source, group_id, relation, far)
 );
-CREATE INDEX mirror_edges_far ON mirror_edges (far);
 
 CREATE TABLE mirror_status (
   source TEXT COLLATE "C" NOT NULL PRIMARY KEY,

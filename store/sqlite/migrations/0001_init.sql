@@ -286,7 +286,6 @@ CREATE TABLE mirror_edges (
   far TEXT NOT NULL,
   PRIMARY KEY (source, group_id, relation, far)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX mirror_edges_far ON mirror_edges (far);
 
 CREATE TABLE mirror_status (
   source TEXT NOT NULL PRIMARY KEY,
