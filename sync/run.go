@@ -351,11 +351,15 @@ func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) S
 	return report
 }
 
+// maxExpired is how many cursors may turn out to be expired in one round: that of
+// the round's middle, that of its beginning, and one more.
+const maxExpired = 3
+
 func (s *Syncer) readRound(ctx context.Context, c Source, read func(*Round)) error {
 	if err := s.commitMirror(ctx, c.ID); err != nil { // what an earlier round could not store
 		return err
 	}
-	for {
+	for expired := 0; ; expired++ {
 		var round *Round
 		start, err := s.start(c.ID)
 		if err != nil {
@@ -389,7 +393,8 @@ func (s *Syncer) readRound(ctx context.Context, c Source, read func(*Round)) err
 		if err == nil {
 			err = fmt.Errorf("the connector ended without saying that the source was finished: %w", directory.ErrIncomplete)
 		}
-		if errors.Is(err, directory.ErrCursorExpired) && s.expire(c.ID) {
+		// A source that knows none of its own cursors would keep us reading for ever.
+		if errors.Is(err, directory.ErrCursorExpired) && expired < maxExpired && s.expire(c.ID) {
 			s.log.Warn("the source does not know our cursor any more; reading from an earlier point", "source", c.ID, "error", err)
 			continue
 		}
