@@ -81,8 +81,10 @@ type cursor struct {
 	Next     string `json:"next,omitempty"`
 	OnGroups bool   `json:"on_groups,omitempty"`
 	Done     string `json:"done,omitempty"`
-	// Disputed is what that round has contradicted itself about so far.
+	// Disputed is what that round has contradicted itself about so far. Resumed
+	// tells that it may have done so unseen: before and after an interruption.
 	Disputed disputed `json:"disputed,omitzero"`
+	Resumed  bool     `json:"resumed,omitempty"`
 }
 
 // disputed lists what a round contradicts itself about (Rule SRC-3).
@@ -128,6 +130,7 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 	if !start.Resumed {
 		at.Next, at.OnGroups, at.Done, at.Disputed = "", false, "", disputed{}
 	}
+	at.Resumed = start.Resumed
 	r := &round{ctx: ctx, graph: g, cursor: at, mode: mode, yield: yield, seen: map[string]sighting{}, edges: map[directory.Edge]bool{}}
 	r.begin = func() error { return begin(mode) }
 	forUsers, forGroups := s.selects(start.Attributes)
@@ -159,7 +162,13 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 	if err != nil {
 		return fmt.Errorf("read again what the round contradicts: %w", err)
 	}
-	last.Cursor = cursor{Identity: r.cursor.Identity, Users: r.cursor.Done, Groups: link}.bytes()
+	end := cursor{Identity: at.Identity, Users: r.cursor.Done, Groups: link}
+	if at.Resumed {
+		// Nobody compared what came before the interruption with what came after it,
+		// and a delta would not come back to it: the next round is full again.
+		end.Users, end.Groups = "", ""
+	}
+	last.Cursor = end.bytes()
 	last.Complete = true
 	return r.yield(last)
 }
