@@ -3,7 +3,9 @@ package dirsync
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,4 +72,102 @@ func liveBytes() uint64 {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	return s.HeapAlloc
+}
+
+const benchModel = `
+environments:
+  sales:
+    business_units: {HQ: {}}
+    tables: {account: {ownership: user_or_team}}
+    roles: {Salesperson: {privileges: {account: {all: user, read: business_unit}}}}
+`
+
+const benchRules = `
+environments: {sales: {}}
+rules:
+  - name: people
+    match: {source: corp, users: 'user.employeeType == "staff"'}
+    user: {environment: sales, business_unit: HQ, manager: '{{ user.manager }}'}
+  - name: teams
+    match: {source: corp, group: 'group*'}
+    team: {environment: sales, business_unit: HQ, roles: [Salesperson]}
+` + wide
+
+func benchRig(b *testing.B, users int) *rig {
+	r := newRig(b, benchModel, benchRules)
+	r.source.says(directory.Full, people(users, users/10, users*4)...)
+	r.mustSync()
+	return r
+}
+
+// One membership that comes, or goes, from the source's page to the engine's
+// snapshot, with both commits to disk: side by side at 5,000 and 50,000 users.
+func BenchmarkSync_one_membership(b *testing.B) {
+	var small time.Duration
+	for _, users := range []int{5_000, 50_000} {
+		b.Run(fmt.Sprintf("%d users", users), func(b *testing.B) {
+			r := benchRig(b, users)
+			far := directory.ByDN(fmt.Sprintf("uid=person%06d,ou=people,dc=example,dc=com", users-1))
+			g := directory.ObjectID(fmt.Sprintf("%08x-aaaa-4bbb-8ccc-ddddeeeeffff", 1))
+			var took []time.Duration
+			for i := 0; b.Loop(); i++ {
+				m := directory.Members{Group: g}
+				if i%2 == 0 {
+					m.Add = []directory.Ref{far}
+				} else {
+					m.Remove = []directory.Ref{far}
+				}
+				r.source.says(directory.Delta, directory.Page{Members: []directory.Members{m}})
+				began := time.Now()
+				report := r.mustSync()
+				took = append(took, time.Since(began))
+				require.Equal(b, 1, report.Plan.Len())
+			}
+			slices.Sort(took)
+			median := took[len(took)/2]
+			b.ReportMetric(float64(median.Microseconds()), "µs-median")
+			if small == 0 {
+				small = median
+			}
+			b.ReportMetric(float64(median)/float64(small), "x-of-5000")
+		})
+	}
+}
+
+// The plan of a first synchronization of 50,000 users, 5,000 teams and 200,000
+// memberships: mapping, comparing, judging; without reading and writing.
+func BenchmarkPlan_first(b *testing.B) {
+	r := newRig(b, benchModel, benchRules)
+	r.source.says(directory.Full, people(50_000, 5_000, 200_000)...)
+	_, err := r.sync.Plan(b.Context(), Options{})
+	require.NoError(b, err)
+	var plan *Plan
+	for b.Loop() {
+		r.sync.forgetEvaluation()
+		report, err := r.sync.Plan(b.Context(), Options{NoRead: true})
+		require.NoError(b, err)
+		plan = report.Plan
+	}
+	b.ReportMetric(float64(plan.Len()), "changes")
+}
+
+// A full comparison with nothing to change, as after a restart.
+func BenchmarkPlan_full_empty(b *testing.B) {
+	r := benchRig(b, 50_000)
+	for b.Loop() {
+		r.sync.forgetEvaluation()
+		report, err := r.sync.Plan(b.Context(), Options{NoRead: true})
+		require.NoError(b, err)
+		require.True(b, report.Plan.Empty())
+	}
+}
+
+func BenchmarkPlan_digest(b *testing.B) {
+	r := newRig(b, benchModel, benchRules)
+	r.source.says(directory.Full, people(50_000, 5_000, 200_000)...)
+	report, err := r.sync.Plan(b.Context(), Options{})
+	require.NoError(b, err)
+	for b.Loop() {
+		report.Plan.computeDigest()
+	}
 }

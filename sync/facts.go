@@ -36,9 +36,12 @@ type facts struct {
 	ordered [directory.KindOther + 1]atomic.Pointer[[]refNo]
 
 	touched touched
-	// round is the number of the newest round, midway whether it goes on.
+	// round is the number of the newest round, midway whether it goes on. What is
+	// loaded counts as round 1.
 	round  uint32
 	midway bool
+
+	pins
 }
 
 type (
@@ -76,6 +79,7 @@ type links struct {
 type edge struct {
 	edgeKey
 	at    uint32 // its place in the group's links
+	made  uint32 // the round that added it
 	seen  uint32 // the last round that named it
 	whole bool   // that round named it in a whole list
 }
@@ -93,6 +97,8 @@ func newFacts() *facts {
 		shared:      map[refNo][]refNo{},
 		reports:     map[refNo][]refNo{},
 		edgeNumbers: map[edgeKey]edgeNo{},
+		round:       1,
+		pins:        newPins(),
 	}
 }
 
@@ -125,16 +131,18 @@ func (f *facts) intern(name directory.Ref) refNo {
 	return n
 }
 
-// release forgets a reference that nothing uses.
+// release forgets a reference that nothing uses, once.
 func (f *facts) release(n refNo) {
 	x := &f.refs[n]
-	if n == 0 || x.object != nil || x.holder != 0 || len(x.in) > 0 || len(f.reports[n]) > 0 {
+	if x.name == "" || x.object != nil || x.holder != 0 || len(x.in) > 0 || len(f.reports[n]) > 0 {
 		return
 	}
 	if x.links != nil && (len(x.links.out[directory.Member]) > 0 || len(x.links.out[directory.Owner]) > 0) {
 		return
 	}
 	delete(f.numbers, x.name)
+	delete(f.before, n)
+	delete(f.changedGroups, n)
 	*x = reference{}
 	f.freeRef = append(f.freeRef, n)
 }
@@ -152,35 +160,19 @@ func (f *facts) target(n refNo) refNo {
 	if x.object != nil {
 		return n
 	}
-	if x.holder == 0 || len(f.shared) == 0 {
-		return x.holder
-	}
-	others, ok := f.shared[n]
-	if !ok {
-		return x.holder
-	}
-	if !f.midway {
-		return 0
-	}
-	// One object has taken the name of another that this round has not named yet,
-	// and may not name at all: until that is known the name means whom it meant.
-	var last refNo
-	for _, h := range append([]refNo{x.holder}, others...) {
-		if f.refs[h].object.seen == f.round {
-			continue
-		}
-		if last != 0 {
+	if len(f.shared) > 0 {
+		if _, several := f.shared[n]; several {
 			return 0
 		}
-		last = h
 	}
-	return last
+	return x.holder
 }
 
 // claim lets an object hold a DN or user name.
 func (f *facts) claim(name directory.Ref, object refNo) refNo {
 	n := f.intern(name)
 	before := f.target(n)
+	f.hold(n, before)
 	if x := &f.refs[n]; x.holder == 0 {
 		x.holder = object
 	} else {
@@ -195,6 +187,7 @@ func (f *facts) unclaim(n, object refNo) {
 		return
 	}
 	before := f.target(n)
+	f.hold(n, before)
 	x, others := &f.refs[n], f.shared[n]
 	if x.holder == object {
 		x.holder = 0
@@ -282,6 +275,7 @@ func (f *facts) put(u directory.Upsert) (directory.Object, bool) {
 	f.setManager(n, o, directory.Ref(u.Get(directory.AttrManager)))
 	o.seen = f.round
 	f.touched.object(f.id(n))
+	f.changed(n)
 	return u.Object, true
 }
 
@@ -371,7 +365,7 @@ func (f *facts) link(group refNo, relation directory.Relation, far directory.Ref
 	if e, ok := f.edgeNumbers[k]; ok {
 		return e, false
 	}
-	x := edge{edgeKey: k}
+	x := edge{edgeKey: k, made: f.round}
 	var e edgeNo
 	if last := len(f.freeEdges) - 1; last >= 0 {
 		e = f.freeEdges[last]
@@ -388,6 +382,7 @@ func (f *facts) link(group refNo, relation directory.Relation, far directory.Ref
 	f.edges[e] = x
 	f.pending = -1
 	f.touchEdge(e, f.target(k.far))
+	f.changed(group)
 	return e, true
 }
 
@@ -402,7 +397,9 @@ func (f *facts) linksOf(group refNo) *links {
 func (f *facts) unlink(e edgeNo) {
 	x := f.edges[e]
 	f.pending = -1
-	f.touchEdge(e, f.target(x.far))
+	f.touchEdge(e, f.far(e))
+	f.changed(x.group)
+	f.forgetPin(e)
 	delete(f.edgeNumbers, x.edgeKey)
 	out := f.refs[x.group].links.out[x.relation]
 	last := len(out) - 1
@@ -430,8 +427,10 @@ func (f *facts) countPending() int {
 	if f.pending < 0 {
 		f.pending = 0
 		for n := range f.refs {
-			if in := len(f.refs[n].in); in > 0 && f.target(refNo(n)) == 0 {
-				f.pending += in
+			for _, e := range f.refs[n].in {
+				if f.far(e) == 0 {
+					f.pending++
+				}
 			}
 		}
 	}
@@ -477,7 +476,7 @@ func (f *facts) members(group refNo, relation directory.Relation) []refNo {
 	out := x.links.out[relation]
 	list := make([]refNo, 0, len(out))
 	for _, e := range out {
-		if t := f.target(f.edges[e].far); t != 0 {
+		if t := f.far(e); t != 0 {
 			list = append(list, t)
 		}
 	}
@@ -493,16 +492,19 @@ func (f *facts) memberOf(member refNo, relation directory.Relation) []refNo {
 		return nil
 	}
 	var list []refNo
-	for _, name := range [...]refNo{member, o.dn, o.userName} {
-		if name == 0 || f.target(name) != member {
-			continue
-		}
-		for _, e := range f.refs[name].in {
-			if x := f.edges[e]; x.relation == relation && f.refs[x.group].object != nil {
+	take := func(edges []edgeNo) {
+		for _, e := range edges {
+			if x := f.edges[e]; x.relation == relation && f.refs[x.group].object != nil && f.far(e) == member {
 				list = append(list, x.group)
 			}
 		}
 	}
+	for _, name := range [...]refNo{member, o.dn, o.userName} {
+		if name != 0 {
+			take(f.refs[name].in)
+		}
+	}
+	take(f.heldFor[f.id(member)])
 	f.byName(list)
 	return slices.Compact(list)
 }

@@ -62,18 +62,30 @@ func (m *Mirror) Load(ctx context.Context, id directory.SourceID) error {
 			f.put(directory.Upsert{Object: *row.Object})
 		}
 		if row.Edge != nil {
-			f.link(f.intern(directory.ByID(row.Edge.Group)), row.Edge.Relation, row.Edge.Far)
+			far, p := parseRow(row.Edge.Far)
+			e, _ := f.link(f.intern(directory.ByID(row.Edge.Group)), row.Edge.Relation, far)
+			if p.id != "" {
+				f.setPin(e, p)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("load mirror of %s: %w", id, err)
 	}
+	f.batch = &s.batch
 	s.stored, s.cursor, s.completed = status, status.Cursor, status.Completed
-	if status.MidRound {
-		if err := s.resume(status); err != nil {
-			return fmt.Errorf("load mirror of %s: %w", id, err)
+	var n note
+	if len(status.State) > 0 {
+		if err := json.Unmarshal(status.State, &n); err != nil {
+			return fmt.Errorf("load mirror of %s: the note on the round in progress: %w", id, err)
 		}
+	}
+	if !status.Completed.IsZero() && !n.Unsure {
+		f.confirmAllBut(n.Added)
+	}
+	if status.MidRound {
+		s.resume(n, status.Cursor)
 	}
 	m.sources[id] = s
 	return nil
@@ -93,7 +105,14 @@ type note struct {
 	Removed      []directory.ObjectID `json:"removed,omitempty"`
 	RemovedEdges []directory.Edge     `json:"removed_edges,omitempty"`
 	Whole        []relationOf         `json:"whole,omitempty"`
+	// Added are the edges by name that no complete round has confirmed; with
+	// Unsure there are too many to list.
+	Added  []directory.Edge `json:"added,omitempty"`
+	Unsure bool             `json:"unsure,omitempty"`
 }
+
+// maxAdded is how many edges a note lists.
+const maxAdded = 10_000
 
 // relationOf names one group's edges of one relation.
 type relationOf struct {
@@ -104,22 +123,18 @@ type relationOf struct {
 // resume takes up the round in whose middle the store was left. A full round
 // over a mirror that was not empty starts again instead: which of the stored
 // facts it had named is not stored.
-func (s *source) resume(status store.MirrorStatus) error {
-	var n note
-	if err := json.Unmarshal(status.State, &n); err != nil {
-		return fmt.Errorf("read the note on the round in progress: %w", err)
-	}
+func (s *source) resume(n note, cursor []byte) {
 	s.cursor = n.Last
 	if n.Full && !n.Fresh {
 		s.cursor = nil
-		return nil
+		return
 	}
 	mode := directory.Delta
 	if n.Full {
 		mode = directory.Full
 	}
 	r := s.begin(mode)
-	r.fresh, r.cursor = n.Fresh, status.Cursor
+	r.fresh, r.cursor = n.Fresh, cursor
 	f := s.facts
 	if n.Fresh {
 		for i := range f.refs {
@@ -150,7 +165,6 @@ func (s *source) resume(status store.MirrorStatus) error {
 			f.edges[e].seen, f.edges[e].whole = f.round, !gone
 		}
 	}
-	return nil
 }
 
 // Start is what the source's connector is told when the next round begins.
@@ -196,6 +210,7 @@ func (s *source) begin(mode directory.Mode) *Round {
 	f := s.facts
 	f.round++
 	f.midway = true
+	f.beginPins()
 	s.round = &Round{
 		source: s, mode: mode, fresh: mode == directory.Full && f.objects == 0 && len(f.edgeNumbers) == 0,
 		removed:      map[directory.ObjectID]struct{}{},
@@ -213,12 +228,15 @@ func (s *source) begin(mode directory.Mode) *Round {
 func (m *Mirror) Commit(ctx context.Context, id directory.SourceID, fence int64) error {
 	s := m.sources[id]
 	status := store.MirrorStatus{Cursor: s.cursor, Completed: s.completed}
-	if s.round != nil && s.round.cursor != nil {
+	if s.round != nil {
 		state, err := json.Marshal(s.round.note())
 		if err != nil {
 			return fmt.Errorf("note on the round of %s: %w", id, err)
 		}
-		status.Cursor, status.MidRound, status.State = s.round.cursor, true, state
+		status.State = state
+		if s.round.cursor != nil {
+			status.Cursor, status.MidRound = s.round.cursor, true
+		}
 	}
 	if s.batch.empty() && !s.worthStoring(status) {
 		return nil
@@ -235,9 +253,9 @@ func (m *Mirror) Commit(ctx context.Context, id directory.SourceID, fence int64)
 // worthStoring tells whether a status is stored that comes without data.
 func (s *source) worthStoring(status store.MirrorStatus) bool {
 	switch {
-	case status.MidRound, status.Completed.IsZero():
+	case len(status.State) > 0, status.Completed.IsZero():
 		return false
-	case s.stored.MidRound, s.stored.Completed.IsZero():
+	case len(s.stored.State) > 0, s.stored.Completed.IsZero():
 		return true
 	}
 	return string(status.Cursor) != string(s.stored.Cursor) && status.Completed.Sub(s.stored.Completed) >= cursorAge

@@ -207,12 +207,12 @@ func (r *Round) removeUnseen(n refNo) {
 	s, f := r.source, r.source.facts
 	s.batch.delete(f.id(n))
 	for _, e := range f.refs[n].in {
-		s.batch.edge(f.edge(e), true)
+		s.batch.edge(f.row(e), true)
 	}
 	if l := f.refs[n].links; l != nil {
 		for _, out := range l.out {
 			for _, e := range out {
-				s.batch.edge(f.edge(e), true)
+				s.batch.edge(f.row(e), true)
 			}
 		}
 	}
@@ -235,17 +235,15 @@ func (r *Round) clear(id directory.ObjectID, names []string) {
 	}
 }
 
-// settle ends the time in which a name that two objects claim means whom it
-// meant before.
+// settle ends the time in which names mean whom they meant before.
 func (r *Round) settle() {
 	f := r.source.facts
-	before := make(map[refNo]refNo, len(f.shared))
-	for n := range f.shared {
-		before[n] = f.target(n)
-	}
 	f.midway = false
-	for n, was := range before {
-		f.retarget(n, was)
+	if n := f.settlePins(); n > 0 {
+		r.problem(directory.Problem{Text: fmt.Sprintf(
+			"%d memberships name somebody who is gone or renamed; they count for nobody, and for whoever has the name now only after their group has been changed", n)})
+	}
+	for n := range f.shared {
 		r.problem(directory.Problem{Text: fmt.Sprintf(
 			"%d objects have the name %q; a membership that names it counts for none of them until one is renamed", len(f.shared[n])+1, f.refs[n].name)})
 	}
@@ -281,7 +279,7 @@ func (r *Round) contradiction(id directory.ObjectID, what string) {
 
 func (r *Round) unlink(e edgeNo) {
 	f := r.source.facts
-	r.source.batch.edge(f.edge(e), false)
+	r.source.batch.edge(f.row(e), false)
 	f.unlink(e)
 }
 
@@ -336,6 +334,12 @@ func (r *Round) removeNamed(id directory.ObjectID) {
 // note is what must be stored to take the round up after a crash.
 func (r *Round) note() note {
 	n := note{Full: r.mode == directory.Full, Fresh: r.fresh, Last: r.source.cursor}
+	if !r.source.completed.IsZero() {
+		n.Added, n.Unsure = r.source.facts.unconfirmed()
+	}
+	if r.cursor == nil {
+		return n // it would begin anew
+	}
 	n.Removed = slices.Sorted(maps.Keys(r.removed))
 	n.RemovedEdges = slices.SortedFunc(maps.Keys(r.removedEdges), compareEdges)
 	for w := range r.whole {
