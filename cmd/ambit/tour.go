@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,8 @@ type tour struct {
 	steps int
 }
 
-// maxShown is how many lines of one output the tour shows.
-const maxShown = 24
+// maxShown is how many lines of one output's beginning and end the tour shows.
+const maxShown = 14
 
 func (t *tour) title(text string) {
 	t.steps++
@@ -56,14 +57,14 @@ func (t *tour) run(want claim, args ...string) (string, error) {
 	fmt.Fprintf(t.out, "\n   $ ambit %s\n", strings.ReplaceAll(strings.Join(shown, " "), t.stage.dir+"/", "$DEMO/"))
 	out, code := t.quietly(args...)
 	lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
-	for i, line := range lines {
-		if i == maxShown {
-			fmt.Fprintf(t.out, "     … %d more lines\n", len(lines)-i)
-			break
-		}
+	if left := len(lines) - 2*maxShown; left > 0 {
+		lines = slices.Concat(lines[:maxShown], []string{fmt.Sprintf("… %d more lines …", left)}, lines[len(lines)-maxShown:])
+	}
+	for _, line := range lines {
 		fmt.Fprintf(t.out, "     %s\n", strings.ReplaceAll(line, t.stage.dir+"/", "$DEMO/"))
 	}
 	if code != want.code {
+		fmt.Fprintln(t.err, out)
 		return out, fmt.Errorf("the tour claims exit code %d of `ambit %s`, and it was %d", want.code, strings.Join(args, " "), code)
 	}
 	for _, text := range want.texts {
@@ -296,25 +297,28 @@ func (t *tour) edited(to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
 	}
-	found := false
 	for _, name := range []string{"ambit.db", "ambit.db-wal", "ambit.yaml", "model.yaml", "mapping.yaml", "policies.yaml"} {
 		b, err := os.ReadFile(t.stage.file(name))
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(name, "ambit.db") {
-			changed := bytes.ReplaceAll(b, []byte("quarter-end corrections"), []byte("quarter-end celebration"))
-			found = found || !bytes.Equal(changed, b)
-			b = changed
-		}
 		if err := os.WriteFile(filepath.Join(to, name), b, 0o600); err != nil {
 			return err
 		}
 	}
-	if !found {
-		return fmt.Errorf("the tour finds no row to edit in %s", t.stage.file("ambit.db"))
+	// The copy holds as it stands; closing it brings all of it into the one file.
+	if out, code := t.quietly("audit", "verify", "--config", filepath.Join(to, "ambit.yaml")); code != exitDone {
+		return fmt.Errorf("the copy of the store does not hold before it is edited: %s", out)
 	}
-	return nil
+	b, err := os.ReadFile(filepath.Join(to, "ambit.db"))
+	if err != nil {
+		return err
+	}
+	changed := bytes.ReplaceAll(b, []byte("quarter-end corrections"), []byte("quarter-end celebration"))
+	if bytes.Equal(changed, b) {
+		return fmt.Errorf("the tour finds no row to edit in %s", to)
+	}
+	return os.WriteFile(filepath.Join(to, "ambit.db"), changed, 0o600)
 }
 
 // goOn says how to try things.

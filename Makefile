@@ -1,0 +1,69 @@
+# Every target says what it does; `make help` prints them.
+SHELL := /bin/bash
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# What only connectors/entra needs is large, and slow to build with the race
+# detector; these packages hold the concurrency of Ambit and do without it.
+RACE := ./access/... ./api/... ./audit/... ./connectors/ldap/... ./directory/... ./document/... ./engine/... ./jit/... \
+        ./mapping/... ./model/... ./secret/... ./store/... ./sync/... ./tenant/...
+
+.PHONY: help
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## build bin/ambit (the first build takes minutes: the Microsoft Graph SDK is large)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ambit ./cmd/ambit
+
+.PHONY: demo
+demo: build ## the main job on bundled directories: sync, check, elevate, audit
+	bin/ambit demo
+
+.PHONY: test
+test: servers ## everything: real slapd and PostgreSQL, the demo, kills and bad input
+	$(GO) vet ./...
+	$(GO) test -race -shuffle=on -timeout 20m $(RACE)
+	$(GO) test -shuffle=on -timeout 30m $$($(GO) list ./... | grep -vxF -f <($(GO) list $(RACE)))
+
+.PHONY: quick
+quick: ## the tests without the race detector
+	$(GO) test ./...
+
+.PHONY: servers
+servers: ## install Debian's slapd, ldap-utils and postgresql where they are missing
+	@packaging/servers.sh
+
+.PHONY: bench
+bench: servers build ## measure, and write the figures to docs/benchmarks.md
+	$(GO) run ./bench
+
+.PHONY: lint
+lint: ## golangci-lint with the import rules (downloads the pinned tool)
+	$(GO) tool -modfile=tools/go.mod golangci-lint run
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is called (needs the network)
+	$(GO) tool -modfile=tools/go.mod govulncheck ./...
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for 30 seconds
+	@set -e; grep -rlE '^func Fuzz' --include=*_test.go . | xargs -n1 dirname | sort -u | while read -r dir; do \
+	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go | sed 's/func //' | while read -r name; do \
+	    echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime 30s $$dir; done; done
+
+.PHONY: cover
+cover: servers ## coverage by package
+	$(GO) test -coverprofile=coverage.out ./... && $(GO) tool cover -func=coverage.out | tail -1
+
+.PHONY: golden
+golden: ## write the golden files anew; review them as code
+	$(GO) test ./... -run Golden -update
+
+.PHONY: check
+check: lint test ## all before a commit
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist coverage.out
