@@ -249,3 +249,31 @@ func TestCheckAllocatesNothing(t *testing.T) {
 		}
 	}))
 }
+
+// BenchmarkExplain asks for the missing sets of denials, which is the costly part.
+func BenchmarkExplain(b *testing.B) {
+	const users = 50_000
+	st := organisation(users)
+	s, err := engine.New(st, 1)
+	require.NoError(b, err)
+	questions := newAsker(st, users)
+	for i := range b.N {
+		if _, err := s.Explain(questions.question(i), 10); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkWhat(b *testing.B) {
+	const users = 50_000
+	st := organisation(users)
+	s, err := engine.New(st, 1)
+	require.NoError(b, err)
+	for i := range b.N {
+		w, err := s.What(userID(i%users), noon)
+		require.NoError(b, err)
+		v, err := s.What(userID((i+1)%users), noon)
+		require.NoError(b, err)
+		w.Diff(v)
+	}
+}
