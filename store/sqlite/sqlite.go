@@ -111,7 +111,7 @@ func connect(path string, o Options, most int, options string) (*sqlx.DB, error)
 	// The pragmas stand in the name, so that every connection has them.
 	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: path}).String() +
 		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-		"&_pragma=trusted_schema(0)&_pragma=cache_size(-65536)&_pragma=temp_store(MEMORY)&_dqs=0&_error_rc=1&" + options
+		"&_pragma=trusted_schema(0)&_pragma=cache_size(-65536)&_pragma=temp_store(MEMORY)&_pragma=journal_size_limit(67108864)&_dqs=0&_error_rc=1&" + options
 	var c driver.Connector
 	c, err := sqlite.NewConnector(dsn)
 	if err != nil {
