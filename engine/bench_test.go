@@ -270,10 +270,26 @@ func BenchmarkWhat(b *testing.B) {
 	s, err := engine.New(st, 1)
 	require.NoError(b, err)
 	for i := range b.N {
-		w, err := s.What(userID(i%users), noon)
+		_, err := s.What(userID(i%users), noon)
 		require.NoError(b, err)
-		v, err := s.What(userID((i+1)%users), noon)
-		require.NoError(b, err)
-		w.Diff(v)
+	}
+}
+
+// BenchmarkDiff compares what a user has before and after a new role.
+func BenchmarkDiff(b *testing.B) {
+	const users = 50_000
+	st := organisation(users)
+	s, err := engine.New(st, 1)
+	require.NoError(b, err)
+	before, err := s.What(userID(1), noon)
+	require.NoError(b, err)
+	next, err := s.Apply([]access.Change{access.Put(access.Assignment{
+		Environment: company, ID: "new", Role: roleID(3), Principal: userID(1).Principal(), BusinessUnit: unitID(0),
+	})}, 2)
+	require.NoError(b, err)
+	after, err := next.What(userID(1), noon)
+	require.NoError(b, err)
+	for range b.N {
+		require.NotEmpty(b, after.Diff(before).Gained)
 	}
 }

@@ -65,155 +65,137 @@ func (s *Snapshot) What(id access.UserID, at time.Time) (What, error) {
 	if a.gate != Unknown {
 		return w, nil
 	}
-	gather := gathering{s: s, tables: map[uint64]*reach{}, misc: map[string][]access.AssignmentID{}}
+	var all []inForce
 	s.each(a.user, a.at, func(as *assignment, g grant, b *bound, team uint32) {
-		w.Sources = append(w.Sources, s.sourceOf(a.user, as, g, team))
-		gather.add(as.data.ID, g, b, team)
+		all = append(all, inForce{as, g, b, team})
 	})
+	slices.SortFunc(all, func(x, y inForce) int { return cmp.Compare(x.data.ID, y.data.ID) })
+	for _, f := range all {
+		w.Sources = append(w.Sources, s.sourceOf(a.user, f.assignment, f.grant, f.team))
+	}
 	if len(w.Sources) == 0 {
 		w.Reason = NoRole
 		return w, nil
 	}
 	w.Reason = Allowed
-	slices.SortFunc(w.Sources, func(x, y Source) int { return cmp.Compare(x.Assignment, y.Assignment) })
 	for _, n := range s.teamsOf(a.user) {
 		if t := s.teams.get(n); t.owns {
 			w.Teams = append(w.Teams, t.aside.data.ID)
 		}
 	}
 	slices.Sort(w.Teams)
-	w.Held = gather.held()
+	w.Held = s.held(all)
 	return w, nil
 }
 
-// gathering collects what assignments give, by privilege.
-type gathering struct {
-	s      *Snapshot
-	tables map[uint64]*reach // by privilege number
-	misc   map[string][]access.AssignmentID
-}
-
-// reach is what assignments give of one privilege.
-type reach struct {
-	global, own []access.AssignmentID
-	units       map[grantAt][]access.AssignmentID
-	teams       map[uint32][]access.AssignmentID
-}
-
-type grantAt struct {
-	unit  uint32
-	depth access.Depth
-}
-
-func (x *gathering) add(id access.AssignmentID, g grant, b *bound, team uint32) {
-	s, r := x.s, x.s.roles[g.role]
-	a := asked{ownerTeam: noTeam, unit: noUnit}
-	if r.All && (b == nil || b.all) {
-		x.misc[everyPrivilege] = append(x.misc[everyPrivilege], id)
-	}
-	names := r.Miscellaneous
-	if r.All && b != nil {
-		names = b.misc
-	}
-	for _, m := range names {
-		if a.misc = m; b.limit(&a, access.Global) != access.None {
-			x.misc[m] = append(x.misc[m], id)
-		}
-	}
-	a.misc = ""
-	for n := range s.tables {
-		if !s.tables[n].exists {
-			continue
-		}
-		a.table, a.kind = uint32(n), s.tables[n].data.Ownership
-		for action := access.Create; action < access.Actions; action++ {
-			s.aim(&a, action)
-			c := a.line[g.role]
-			d := b.limit(&a, c.depth())
-			if d != access.None {
-				x.at(privilege(a.table, action)).add(id, a.kind, g, d, team, c>>inheritsBit&1 != 0)
-			}
-		}
-	}
+// inForce is an assignment in force, whatever it gives.
+type inForce struct {
+	*assignment
+	grant
+	bound *bound
+	team  uint32
 }
 
 // everyPrivilege stands for all miscellaneous privileges, those not named by any
 // role included (Rule ROLE-10).
 const everyPrivilege = "*"
 
-func (x *gathering) at(p uint32) *reach {
-	r, ok := x.tables[uint64(p)]
-	if !ok {
-		r = &reach{}
-		x.tables[uint64(p)] = r
-	}
-	return r
-}
-
-func (r *reach) add(id access.AssignmentID, kind access.Ownership, g grant, d access.Depth, team uint32, inherits bool) {
-	if d == access.Global || kind == access.NotOwned { // Rule OWN-4
-		r.global = append(r.global, id)
-		return
-	}
-	if d > access.Basic {
-		if r.units == nil {
-			r.units = map[grantAt][]access.AssignmentID{}
-		}
-		at := grantAt{g.unit, d}
-		r.units[at] = append(r.units[at], id)
-	}
-	if kind != access.UserOrTeam {
-		return
-	}
-	switch {
-	case team == noTeam, d == access.Basic && inherits:
-		r.own = append(r.own, id)
-	default:
-		if r.teams == nil {
-			r.teams = map[uint32][]access.AssignmentID{}
-		}
-		r.teams[team] = append(r.teams[team], id)
-	}
-}
-
-// held writes down the smallest list.
-func (x *gathering) held() []Held {
+// held writes down the smallest list of what the assignments give, which are in
+// the order of their ids.
+func (s *Snapshot) held(all []inForce) []Held {
 	var out []Held
-	s := x.s
-	for p, r := range x.tables {
-		t, action := uint32(p)/uint32(access.Actions), access.Action(uint32(p)%uint32(access.Actions))
-		put := func(d access.Depth, unit, team Named, by []access.AssignmentID) {
-			slices.Sort(by)
-			out = append(out, Held{Access{Table: s.tables[t].data.ID, Action: action, Depth: d, BusinessUnit: unit, Team: team}, by})
-		}
-		if r.global != nil {
-			put(access.Global, Named{}, Named{}, r.global)
+	for n := range s.tables {
+		if !s.tables[n].exists {
 			continue
 		}
-		for at, by := range r.units {
-			covered := false
-			for other := range r.units {
-				covered = covered || other != at && other.depth == access.Deep && s.spans[other.unit].holds(s.spans[at.unit].first)
-			}
-			if !covered {
-				put(at.depth, s.nameUnit(at.unit), Named{}, by)
-			}
-		}
-		if r.own != nil {
-			put(access.Basic, Named{}, Named{}, r.own)
-			continue
-		}
-		for team, by := range r.teams {
-			d := s.teams.get(team).aside.data
-			put(access.Basic, Named{}, Named{string(d.ID), d.Name}, by)
+		a := asked{table: uint32(n), kind: s.tables[n].data.Ownership}
+		for action := access.Create; action < access.Actions; action++ {
+			s.aim(&a, action)
+			out = s.heldOf(out, &a, all)
 		}
 	}
-	for m, by := range x.misc {
-		slices.Sort(by)
+	misc := map[string][]access.AssignmentID{}
+	for _, f := range all {
+		names := s.roles[f.role].Miscellaneous
+		if s.roles[f.role].All {
+			if names = []string{everyPrivilege}; f.bound != nil && !f.bound.all {
+				names = f.bound.misc
+			}
+		}
+		for _, m := range names {
+			if a := (asked{misc: m}); m == everyPrivilege || f.bound.limit(&a, access.Global) != access.None {
+				misc[m] = append(misc[m], f.data.ID)
+			}
+		}
+	}
+	for m, by := range misc {
 		out = append(out, Held{Access{Miscellaneous: m, Depth: access.Global}, by})
 	}
 	slices.SortFunc(out, func(x, y Held) int { return x.Access.compare(y.Access) })
 	return out
+}
+
+// heldOf adds the lines of one privilege.
+func (s *Snapshot) heldOf(out []Held, a *asked, all []inForce) []Held {
+	var few [8]Access
+	found := few[:0] // besides Global
+	by := func(d access.Depth, is func(f inForce, d access.Depth, inherits bool) bool, x Access) {
+		x.Table, x.Action, x.Depth = s.tables[a.table].data.ID, a.action, d
+		if slices.Contains(found, x) {
+			return
+		}
+		found = append(found, x)
+		h := Held{Access: x}
+		for _, f := range all {
+			c := a.line[f.role]
+			if d := f.bound.limit(a, c.depth()); d != access.None && is(f, d, c>>inheritsBit&1 != 0) {
+				h.By = append(h.By, f.data.ID)
+			}
+		}
+		out = append(out, h)
+	}
+	greatest, own := access.None, false
+	mine := func(f inForce, d access.Depth, inherits bool) bool {
+		return f.team == noTeam || d == access.Basic && inherits
+	}
+	for _, f := range all {
+		c := a.line[f.role]
+		d := f.bound.limit(a, c.depth())
+		greatest = max(greatest, d)
+		own = own || d != access.None && mine(f, d, c>>inheritsBit&1 != 0)
+	}
+	if greatest == access.None {
+		return out
+	}
+	if greatest == access.Global || a.kind == access.NotOwned { // Rule OWN-4
+		by(access.Global, func(_ inForce, d access.Depth, _ bool) bool { return d == access.Global || a.kind == access.NotOwned }, Access{})
+		return out
+	}
+	owners := a.kind == access.UserOrTeam
+	if owners && own {
+		by(access.Basic, mine, Access{})
+	}
+	for _, f := range all {
+		d := f.bound.limit(a, a.line[f.role].depth())
+		if d > access.Basic && !s.coveredBy(a, all, f, d) {
+			by(d, func(g inForce, e access.Depth, _ bool) bool { return e == d && g.unit == f.unit }, Access{BusinessUnit: s.nameUnit(f.unit)})
+		}
+		if d != access.None && owners && !own {
+			t := s.teams.get(f.team).aside.data
+			by(access.Basic, func(g inForce, _ access.Depth, _ bool) bool { return g.team == f.team }, Access{Team: Named{string(t.ID), t.Name}})
+		}
+	}
+	return out
+}
+
+// coveredBy tells whether another assignment reaches the units that f does.
+func (s *Snapshot) coveredBy(a *asked, all []inForce, f inForce, d access.Depth) bool {
+	for _, g := range all {
+		if e := g.bound.limit(a, a.line[g.role].depth()); e == access.Deep && (g.unit != f.unit || d != e) && s.spans[g.unit].holds(s.spans[f.unit].first) {
+			return true
+		}
+	}
+	return false
 }
 
 // compare orders by table, action, depth downwards, unit, team; then the
