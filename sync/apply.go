@@ -1,6 +1,7 @@
 package dirsync
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -280,19 +281,20 @@ func (s *Syncer) apply(ctx context.Context, o Options, fence int64) (*Plan, stor
 // judge decides whether a plan is applied: refused says why not. The event is
 // what is to be recorded; a held plan is recorded once, not at every round.
 func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event audit.Event, refused, err error) {
-	system := audit.Actor{Kind: audit.System, ID: "sync"}
+	// A person who asked for the sync is who did it; the loop is the system.
+	actor := cmp.Or(o.Actor, audit.Actor{Kind: audit.System, ID: "sync"})
 	switch {
 	case !plan.Held() && plan.Empty():
 		return audit.Event{}, nil, nil
 	case !plan.Held():
-		event, err = plan.event(system, operationApplied, audit.Done)
+		event, err = plan.event(actor, operationApplied, audit.Done)
 		return event, nil, err
 	}
 	held := &Held{Digest: plan.Digest(), Violations: plan.Violations}
 	final := slices.ContainsFunc(plan.Violations, func(v Violation) bool { return v.Final })
 	switch {
 	case o.Accept == held.Digest && !final:
-		event, err = plan.event(o.Actor, operationAccepted, audit.Done)
+		event, err = plan.event(actor, operationAccepted, audit.Done)
 		return event, nil, err
 	case o.Accept != "" && !final:
 		refused = fmt.Errorf("%w: it is %s now: look at it again: %w", ErrOtherPlan, held.Digest, held)
@@ -303,7 +305,7 @@ func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event audit.
 		return audit.Event{}, refused, err
 	}
 	s.lastHeld = held.Digest
-	event, err = plan.event(system, operationHeld, audit.Held)
+	event, err = plan.event(actor, operationHeld, audit.Held)
 	return event, refused, err
 }
 
