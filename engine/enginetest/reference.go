@@ -488,6 +488,17 @@ func (r Reference) own9(p access.Principal, table access.Table, t time.Time) boo
 	return slices.ContainsFunc(roles, func(h held) bool { return depthOf(h, table, access.Read) != access.None })
 }
 
+// MayOwn answers as engine.Snapshot.MayOwn does, but for the error's text.
+func (r Reference) MayOwn(p access.Principal, table access.TableID, at time.Time) (may, wrong bool) {
+	t, ok := r.State.Tables[table]
+	unit, canOwn, exists := r.principal(p)
+	_, unitExists := r.State.BusinessUnits[unit]
+	if !ok || t.Ownership != access.UserOrTeam || p.Kind == access.Everybody || !exists || !unitExists {
+		return false, true
+	}
+	return canOwn && r.own6(p) && r.own9(p, t, at), false
+}
+
 func (r Reference) setsUnitApart(q question) bool {
 	if !r.State.Environment.Modernized || q.action != access.Create || q.record == nil || q.table.Ownership != access.UserOrTeam {
 		return false
