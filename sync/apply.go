@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/audit"
@@ -342,6 +341,3 @@ func (m *Mirror) takeTouched() (list []mapping.Touched, all bool) {
 	}
 	return list, all
 }
-
-// An interval that is not set.
-const defaultInterval = 15 * time.Minute

@@ -171,3 +171,15 @@ func BenchmarkPlan_digest(b *testing.B) {
 		report.Plan.computeDigest()
 	}
 }
+
+// What a person waits for who has the plan of a first synchronization printed.
+func BenchmarkPlan_access(b *testing.B) {
+	r := newRig(b, benchModel, benchRules)
+	r.source.says(directory.Full, people(50_000, 5_000, 200_000)...)
+	report, err := r.sync.Plan(b.Context(), Options{})
+	require.NoError(b, err)
+	for b.Loop() {
+		_, err := report.Plan.Access(noon)
+		require.NoError(b, err)
+	}
+}

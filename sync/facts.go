@@ -32,7 +32,7 @@ type facts struct {
 	freeEdges   []edgeNo
 
 	objects int
-	pending int // edges whose far end nobody is; -1: count again
+	pending int // edges whose far end nobody is; -1 while loading: count when asked
 	ordered [directory.KindOther + 1]atomic.Pointer[[]refNo]
 
 	touched touched
@@ -212,10 +212,21 @@ func (f *facts) retarget(n, before refNo) {
 	if before == after {
 		return
 	}
-	f.pending = -1
 	for _, e := range f.refs[n].in {
 		f.touchEdge(e, before)
 		f.touchEdge(e, after)
+		if p, pinned := f.of[e]; !pinned {
+			f.count(before, after)
+		} else if p.stale {
+			f.count(f.onlyIf(p, before), f.onlyIf(p, after))
+		}
+	}
+	if x := &f.refs[n]; len(f.heldFor) > 0 {
+		if id, ok := x.name.ID(); ok {
+			for range f.heldFor[id] {
+				f.count(before, after)
+			}
+		}
 	}
 	for _, r := range f.reports[n] {
 		f.touched.object(f.id(r))
@@ -380,8 +391,9 @@ func (f *facts) link(group refNo, relation directory.Relation, far directory.Ref
 	l.out[relation] = append(l.out[relation], e)
 	f.refs[k.far].in = append(f.refs[k.far].in, e)
 	f.edges[e] = x
-	f.pending = -1
-	f.touchEdge(e, f.target(k.far))
+	t := f.target(k.far)
+	f.touchEdge(e, t)
+	f.count(1, t)
 	f.changed(group)
 	return e, true
 }
@@ -396,8 +408,9 @@ func (f *facts) linksOf(group refNo) *links {
 
 func (f *facts) unlink(e edgeNo) {
 	x := f.edges[e]
-	f.pending = -1
-	f.touchEdge(e, f.far(e))
+	t := f.far(e)
+	f.touchEdge(e, t)
+	f.count(t, 1)
 	f.changed(x.group)
 	f.forgetPin(e)
 	delete(f.edgeNumbers, x.edgeKey)
@@ -420,6 +433,18 @@ func (f *facts) unlink(e edgeNo) {
 func (f *facts) edge(e edgeNo) directory.Edge {
 	x := f.edges[e]
 	return directory.Edge{Group: f.id(x.group), Relation: x.relation, Far: f.refs[x.far].name}
+}
+
+// count keeps the number of pending edges when one comes to mean another object;
+// 1 stands for the edge's not being there.
+func (f *facts) count(before, after refNo) {
+	switch {
+	case f.pending < 0 || (before == 0) == (after == 0):
+	case after == 0:
+		f.pending++
+	default:
+		f.pending--
+	}
 }
 
 // countPending counts the edges whose far end nobody is.

@@ -56,7 +56,7 @@ func NewMirror(st MirrorStore) *Mirror {
 func (m *Mirror) Load(ctx context.Context, id directory.SourceID) error {
 	s := &source{id: id, facts: newFacts()}
 	f := s.facts
-	f.touched.all = true
+	f.touched.all, f.pending = true, -1
 	status, err := m.store.LoadMirror(ctx, id, func(row store.MirrorRow) error {
 		if row.Object != nil {
 			f.put(directory.Upsert{Object: *row.Object})
@@ -74,6 +74,7 @@ func (m *Mirror) Load(ctx context.Context, id directory.SourceID) error {
 		return fmt.Errorf("load mirror of %s: %w", id, err)
 	}
 	f.batch = &s.batch
+	f.countPending()
 	s.stored, s.cursor, s.completed = status, status.Cursor, status.Completed
 	var n note
 	if len(status.State) > 0 {

@@ -75,6 +75,7 @@ func dump(m *Mirror, id directory.SourceID) string {
 		}
 		b.WriteByte('\n')
 	}
+	fmt.Fprintf(&b, "%d pending\n", m.Size(id).Pending)
 	return b.String()
 }
 
@@ -182,14 +183,18 @@ func (w world) String() string {
 			}
 		}
 	}
+	pending := 0
 	for _, e := range slices.SortedFunc(maps.Keys(w.edges), compareEdges) {
 		fmt.Fprintf(&b, "%s %s %s", e.Group, e.Relation, e.Far)
 		to := w.resolve(e.Far)
 		if was := w.was[e]; to != "" && (was == "" || was == to) {
 			fmt.Fprintf(&b, " -> %s", to)
+		} else {
+			pending++
 		}
 		b.WriteByte('\n')
 	}
+	fmt.Fprintf(&b, "%d pending\n", pending)
 	return b.String()
 }
 

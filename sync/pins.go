@@ -98,7 +98,15 @@ func (f *facts) far(e edgeNo) refNo {
 		if n := f.lookupID(p.id); n != 0 && f.refs[n].object != nil {
 			return n
 		}
-	case t != 0 && f.id(t) == p.id:
+		return 0
+	default:
+		return f.onlyIf(p, t)
+	}
+}
+
+// onlyIf is t if it is whom the pin names, else 0.
+func (f *facts) onlyIf(p pin, t refNo) refNo {
+	if t != 0 && f.id(t) == p.id {
 		return t
 	}
 	return 0
@@ -175,7 +183,7 @@ func (f *facts) liftPins() {
 
 // setPin sets or, with the zero pin, ends an edge's pin.
 func (f *facts) setPin(e edgeNo, p pin) {
-	was := f.row(e)
+	was, meant := f.row(e), f.far(e)
 	f.forgetPin(e)
 	if p.id != "" {
 		f.of[e] = p
@@ -187,7 +195,7 @@ func (f *facts) setPin(e edgeNo, p pin) {
 		f.batch.edge(was, false)
 		f.batch.edge(f.row(e), true)
 	}
-	f.pending = -1
+	f.count(meant, f.far(e))
 }
 
 func (f *facts) forgetPin(e edgeNo) {

@@ -250,6 +250,7 @@ type planner struct {
 	plan    *Plan
 	changes map[access.EnvironmentID][]access.Change
 	unread  map[directory.SourceID]int
+	empty   map[access.EnvironmentID]*access.State // of environments that are not there
 	// members counts the members of the teams of membersIn.
 	members   map[access.TeamID]int
 	membersIn *access.State
@@ -307,13 +308,18 @@ func (p *planner) begin() {
 	p.plan = &Plan{Revision: p.revision, open: map[mapping.Key]struct{}{}}
 	p.changes = map[access.EnvironmentID][]access.Change{}
 	p.unread = map[directory.SourceID]int{}
+	p.empty = map[access.EnvironmentID]*access.State{}
 }
 
+// state is an environment as it is now, empty if there is none.
 func (p *planner) state(env access.EnvironmentID) *access.State {
 	if s, ok := p.states.State(env); ok {
 		return s
 	}
-	return access.NewState(env)
+	if p.empty[env] == nil {
+		p.empty[env] = access.NewState(env)
+	}
+	return p.empty[env]
 }
 
 func (p *planner) compare(k mapping.Key) {

@@ -470,6 +470,9 @@ func (s *Syncer) Run(ctx context.Context) error {
 	return nil
 }
 
+// defaultInterval is between two rounds of a source that sets none.
+const defaultInterval = 15 * time.Minute
+
 // The pauses after a source could not be read: they double, up to a limit.
 const (
 	firstPause   = 5 * time.Second
@@ -508,7 +511,7 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 			if pause <= 0 {
 				pause = defaultInterval
 			}
-			pause += time.Duration(jitter * (2*rand.Float64() - 1) * float64(pause)) //nolint:gosec // no secret
+			pause += time.Duration(jitter * (2*rand.Float64() - 1) * float64(pause))
 		}
 		s.statusOf(c.ID, func(st *SourceStatus) { st.Next = s.now().Add(pause) })
 		select {

@@ -170,7 +170,7 @@ func (r *rig) lines(kinds ...access.Kind) []string {
 	require.NoError(r.t, r.tenant.Read(func(v tenant.View) error {
 		s, err := v.State("sales")
 		if err != nil {
-			return nil //nolint:nilerr // nothing there
+			return nil
 		}
 		ours(s, func(o access.Object) {
 			if slices.Contains(kinds, o.ObjectKind()) {

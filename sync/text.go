@@ -86,20 +86,24 @@ func (e *EnvironmentPlan) writeObjects(t *textWriter) {
 			if op.count == 0 {
 				continue
 			}
-			left := maxLines
+			shown, shipped := 0, 0
 			for i := range e.changes {
-				if e.changes[i].Object.ObjectKind() != kind || e.operation(i) != op.is {
-					continue
+				switch o := e.changes[i].Object; {
+				case o.ObjectKind() != kind || e.operation(i) != op.is:
+				case op.is == Create && managedBy(o) == access.BySystem:
+					shipped++
+				default:
+					if shown++; shown <= maxLines {
+						c := e.change(i)
+						t.line("  %s %s %s%s", op.sign, label(kind), plain(c.Name), detail(c))
+					}
 				}
-				if left == 0 {
-					break
-				}
-				left--
-				c := e.change(i)
-				t.line("  %s %s %s%s", op.sign, label(kind), plain(c.Name), detail(c))
 			}
-			if op.count > maxLines {
-				t.line("  %s … and %d more of these", op.sign, op.count-maxLines)
+			if more := shown - maxLines; more > 0 {
+				t.line("  %s … and %d more of these", op.sign, more)
+			}
+			if shipped > 0 {
+				t.line("  %s %s: %d that Ambit ships", op.sign, label(kind), shipped)
 			}
 		}
 	}
