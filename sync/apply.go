@@ -46,7 +46,7 @@ func (h *Held) Error() string {
 }
 
 // Is makes a *Held an ErrHeld.
-func (h *Held) Is(target error) bool { return target == ErrHeld } //nolint:errorlint // sentinel
+func (h *Held) Is(target error) bool { return target == ErrHeld }
 
 // Hint says what to do about a held plan.
 func (h *Held) Hint() string {
@@ -241,9 +241,12 @@ func (s *Syncer) complete(id directory.SourceID) bool {
 }
 
 // apply plans and commits: judged on the newest state, whole or not at all.
-func (s *Syncer) apply(ctx context.Context, o Options, fence int64) (*Plan, store.Committed, error) {
+func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.leads {
+		return nil, store.Committed{}, ErrNotLeading
+	}
 	var plan *Plan
 	var refused error
 	committed, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
@@ -251,7 +254,7 @@ func (s *Syncer) apply(ctx context.Context, o Options, fence int64) (*Plan, stor
 		if plan, err = s.plan(ctx, v); err != nil {
 			return tenant.Changeset{}, err
 		}
-		set := tenant.Changeset{Fence: fence}
+		set := tenant.Changeset{Fence: s.fence}
 		var event audit.Event
 		event, refused, err = s.judge(ctx, plan, o)
 		if err != nil {

@@ -70,6 +70,7 @@ type Syncer struct {
 	config  Config
 	mirror  *Mirror
 	desired desired
+	leads   bool // and what is in memory is what the store has
 	fence   int64
 	// followed is the revision up to which dirty has the keys that may not be as
 	// desired; full: all may.
@@ -185,6 +186,9 @@ func (s *Syncer) Plan(ctx context.Context, o Options) (Report, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.leads {
+		return report, ErrNotLeading
+	}
 	planErr := s.tenant.Read(func(v tenant.View) error {
 		var err error
 		report.Plan, err = s.plan(ctx, v)
@@ -212,7 +216,7 @@ const maxPlans = 10
 // of it. The report has the first, or the one that is held.
 func (s *Syncer) commit(ctx context.Context, o Options, report *Report) error {
 	for range maxPlans {
-		plan, done, err := s.apply(ctx, o, s.fenceNow())
+		plan, done, err := s.apply(ctx, o)
 		if report.Plan == nil || err != nil {
 			report.Plan = plan
 		}
@@ -234,12 +238,6 @@ func (s *Syncer) commit(ctx context.Context, o Options, report *Report) error {
 	return nil
 }
 
-func (s *Syncer) fenceNow() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fence
-}
-
 // lead makes sure that this process leads, and has what the store has: whoever
 // led before may have written since.
 func (s *Syncer) lead(ctx context.Context) error {
@@ -258,6 +256,7 @@ func (s *Syncer) lead(ctx context.Context) error {
 		s.forgetEvaluation()
 		s.fence = fence
 	}
+	s.leads = true
 	for _, c := range s.config.Sources {
 		if s.mirror.facts(c.ID) != nil {
 			continue
@@ -276,7 +275,7 @@ func (s *Syncer) lose() {
 	defer s.mu.Unlock()
 	s.mirror = NewMirror(s.store)
 	s.forgetEvaluation()
-	s.fence = 0
+	s.leads, s.fence = false, 0
 }
 
 // read runs a round of each of the sources, side by side. The error joins theirs;

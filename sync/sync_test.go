@@ -758,6 +758,26 @@ func TestSync_another_process_leads(t *testing.T) {
 	report, err := s.Sync(t.Context(), Options{})
 	require.NoError(t, err)
 	require.True(t, report.Plan.Empty(), "a new leader has what the store has")
+
+	t.Run("Rule REL-6: who lost the lead in the middle of a round stores and commits nothing", func(t *testing.T) {
+		r.source.does(func(_ context.Context, _ directory.Start, begin func(directory.Mode) error, yield func(directory.Page) error) error {
+			if err := begin(directory.Full); err != nil {
+				return err
+			}
+			follower.fence = 8 // somebody else's
+			return yield(directory.Page{Complete: true})
+		})
+		was, mirrored := r.everything(), stored(t, r.db, "corp")
+		_, err := s.Sync(t.Context(), Options{})
+		require.ErrorIs(t, err, store.ErrFenced)
+		require.ErrorIs(t, err, ErrNotLeading)
+		require.Equal(t, was, r.everything())
+		require.Equal(t, mirrored, stored(t, r.db, "corp"))
+		r.source.says(directory.Full, company()...)
+		report, err := s.Sync(t.Context(), Options{})
+		require.NoError(t, err)
+		require.True(t, report.Plan.Empty())
+	})
 }
 
 // leading is a store in which this process leads when fence is not zero.
