@@ -203,7 +203,10 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 		if err != nil {
 			return store.Committed{}, err
 		}
-		all := slices.Concat(slices.Collect(maps.Values(byEnvironment))...)
+		var all []access.Change
+		for _, env := range slices.Sorted(maps.Keys(byEnvironment)) {
+			all = append(all, byEnvironment[env]...)
+		}
 		done, err := t.store.Commit(ctx, store.Commit{
 			Base: v.Revision, At: v.Now, Changes: all, Events: append(set.Events, events...), Reply: set.Reply, Fence: set.Fence,
 		})
@@ -235,7 +238,8 @@ func (t *Tenant) complete(v View, changes []access.Change) (map[access.Environme
 		out[env] = append(out[env], c)
 	}
 	var events []audit.Event
-	for env, list := range out {
+	for _, env := range slices.Sorted(maps.Keys(out)) {
+		list := out[env]
 		state, err := v.State(env)
 		if err != nil {
 			state = access.NewState(env)
@@ -261,45 +265,54 @@ func (t *Tenant) complete(v View, changes []access.Change) (map[access.Environme
 	return out, events, nil
 }
 
-// advance makes the changes the newest state. The new snapshots are compiled
-// before the swap, so that readers wait for the maps alone.
+// advance makes the changes of one revision the newest state. What can be made
+// before the swap is, so that readers wait for the maps alone.
 func (t *Tenant) advance(rev access.Revision, byEnvironment map[access.EnvironmentID][]access.Change) error {
 	next := maps.Clone(*t.snapshots.Load())
-	var fresh []access.EnvironmentID // compiled from the whole state, after the swap
-	for env := range t.states {
-		snapshot, err := next[env].Apply(byEnvironment[env], rev)
-		if err != nil {
+	fresh := map[access.EnvironmentID]*access.State{} // nobody reads them yet
+	for env, changes := range byEnvironment {
+		switch _, known := t.states[env]; {
+		case deletes(changes):
+			delete(next, env)
+		case !known:
+			fresh[env] = access.NewState(env)
+			fresh[env].Apply(changes...)
+		}
+	}
+	var err error
+	for env, snapshot := range next {
+		if next[env], err = snapshot.Apply(byEnvironment[env], rev); err != nil {
 			return fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
 		}
-		next[env] = snapshot
+	}
+	for env, state := range fresh {
+		if next[env], err = engine.New(state, rev); err != nil {
+			return fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for env, changes := range byEnvironment {
-		if _, ok := t.states[env]; !ok {
-			fresh = append(fresh, env)
-		}
-		t.state(env).Apply(changes...)
-		if slices.ContainsFunc(changes, func(c access.Change) bool {
-			return c.Delete && c.Object.ObjectKind() == access.KindEnvironment
-		}) {
+		switch {
+		case deletes(changes):
 			delete(t.states, env)
-			delete(next, env)
+		case fresh[env] != nil:
+			t.states[env] = fresh[env]
+		default:
+			t.states[env].Apply(changes...)
 		}
-	}
-	for _, env := range fresh {
-		if t.states[env] == nil {
-			continue
-		}
-		snapshot, err := engine.New(t.states[env], rev)
-		if err != nil {
-			return fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
-		}
-		next[env] = snapshot
 	}
 	t.revision = rev
 	t.snapshots.Store(&next)
 	return nil
+}
+
+// deletes tells whether the changes of one revision delete the environment: then
+// they delete all that is in it, and put nothing.
+func deletes(changes []access.Change) bool {
+	return slices.ContainsFunc(changes, func(c access.Change) bool {
+		return c.Delete && c.Object.ObjectKind() == access.KindEnvironment
+	})
 }
 
 // Follow catches up with what other processes committed.
@@ -309,33 +322,52 @@ func (t *Tenant) Follow(ctx context.Context) error {
 	return t.follow(ctx)
 }
 
+// follow takes one revision after the other, so that a reader sees none that
+// never was.
 func (t *Tenant) follow(ctx context.Context) error {
 	newest, err := t.store.Newest(ctx)
 	if err != nil {
 		return fmt.Errorf("follow the store: %w", err)
 	}
-	if newest.Revision == t.revision {
+	switch {
+	case newest.Revision == t.revision:
 		return nil
+	case newest.Revision < t.revision:
+		return fmt.Errorf("the store is at revision %d and this process has seen %d: an older copy was put in its place; restart", newest.Revision, t.revision)
 	}
 	t.clock.Advance(newest.At)
-	byEnvironment := map[access.EnvironmentID][]access.Change{}
-	err = t.store.Changes(ctx, t.revision, newest.Revision, func(_ access.Revision, d store.Difference) error {
+	rev, changes := t.revision, map[access.EnvironmentID][]access.Change{}
+	err = t.store.Changes(ctx, t.revision, newest.Revision, func(of access.Revision, d store.Difference) error {
+		if of != rev && len(changes) > 0 {
+			if err := t.advance(rev, changes); err != nil {
+				return err
+			}
+			changes = map[access.EnvironmentID][]access.Change{}
+		}
+		rev = of
 		c := d.Change()
 		env := c.Object.ObjectEnvironment()
-		byEnvironment[env] = append(byEnvironment[env], c)
+		changes[env] = append(changes[env], c)
 		return nil
 	})
+	if err == nil {
+		err = t.advance(newest.Revision, changes) // what comes after rev changed nothing
+	}
 	if err != nil {
 		return fmt.Errorf("follow the store to revision %d: %w", newest.Revision, err)
 	}
-	return t.advance(newest.Revision, byEnvironment)
+	return nil
 }
 
-// Run follows the store every interval and keeps the watermark while time alone
-// can change an answer (Rule JIT-21), until the context ends.
-func (t *Tenant) Run(ctx context.Context, interval time.Duration) error {
-	const watermarkEvery = 10 * time.Second
-	follow, mark := time.NewTicker(interval), time.NewTicker(watermarkEvery)
+// WatermarkEvery is how much of the past a clock that is set back over a restart
+// can repeat (Rule JIT-21).
+const WatermarkEvery = 10 * time.Second
+
+// Run follows the store every followEvery, and every watermarkEvery keeps the
+// watermark while time alone can change an answer, until the context ends.
+func (t *Tenant) Run(ctx context.Context, followEvery, watermarkEvery time.Duration) error {
+	var marked time.Time
+	follow, mark := time.NewTicker(followEvery), time.NewTicker(watermarkEvery)
 	defer follow.Stop()
 	defer mark.Stop()
 	for {
@@ -347,10 +379,13 @@ func (t *Tenant) Run(ctx context.Context, interval time.Duration) error {
 				t.log.Error("cannot follow the store; decisions go on from the last revision", "revision", t.Revision(), "error", err)
 			}
 		case <-mark.C:
-			if !t.timed() {
+			now := t.clock.Now()
+			if !t.timed(marked) {
 				continue
 			}
-			if err := t.store.SetWatermark(ctx, t.clock.Now()); err != nil && ctx.Err() == nil {
+			if err := t.store.SetWatermark(ctx, now); err == nil {
+				marked = now
+			} else if ctx.Err() == nil {
 				t.log.Error("cannot keep the clock's watermark", "error", err)
 			}
 		}
@@ -364,13 +399,24 @@ func (t *Tenant) Revision() access.Revision {
 	return t.revision
 }
 
-// timed tells whether an elevation is open or asked for.
-func (t *Tenant) timed() bool {
+// timed tells whether an elevation is open or asked for, or a window ends after
+// the last watermark: a clock set back must not open it again.
+func (t *Tenant) timed(marked time.Time) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, s := range t.states {
 		for key := range s.Others {
 			if key.Kind == access.KindRequest {
+				return true
+			}
+		}
+		for _, a := range s.Assignments {
+			if a.Window.End.After(marked) {
+				return true
+			}
+		}
+		for _, sh := range s.Shares {
+			if sh.Window.End.After(marked) {
 				return true
 			}
 		}

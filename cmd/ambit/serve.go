@@ -15,6 +15,8 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ambit-iam/ambit/tenant"
 )
 
 func (c *command) serve() *cobra.Command {
@@ -109,7 +111,7 @@ func (d *daemon) listen(ctx context.Context, ready func(address string), syncing
 		}
 		return errors.Join(errs...)
 	})
-	group.Go(func() error { return d.tenant.Run(ctx, followEvery) })
+	group.Go(func() error { return d.tenant.Run(ctx, followEvery, tenant.WatermarkEvery) })
 	group.Go(func() error { return syncing(ctx) })
 	group.Go(func() error { return d.tidy(ctx, sweep) })
 	group.Go(func() error { return d.reloadOnHangup(ctx) })
