@@ -356,7 +356,9 @@ func (s synchronizer) Plan(ctx context.Context, o dirsync.Options) (dirsync.Repo
 
 func (s synchronizer) Sync(ctx context.Context, o dirsync.Options) (dirsync.Report, error) {
 	report, err := s.d.sync.Sync(ctx, o)
-	if report.Applied {
+	// Even where the plan was empty: an earlier process may have been killed
+	// between the two, and the files may have changed.
+	if report.Plan != nil {
 		err = errors.Join(err, s.d.policies(ctx))
 	}
 	return report, err
