@@ -54,7 +54,7 @@ func (s *Snapshot) MayOwn(owner access.Principal, id access.TableID, at time.Tim
 		}
 	case access.TeamPrincipal:
 		n, ok := s.teamIndex.get(0, owner.ID)
-		if !ok || !s.teams.get(n.number).exists {
+		if !ok || !s.teams.get(n.number).aside.exists {
 			return false, s.unknown("team", owner.ID)
 		}
 		a.ownerTeam = n.number
@@ -144,7 +144,7 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 
 // aim points the question at an action of its table.
 func (s *Snapshot) aim(a *asked, action access.Action) {
-	a.action, a.line = action, s.lines[privilege(a.table, action)]
+	a.action, a.line = action, s.line(privilege(a.table, action))
 }
 
 func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
@@ -205,11 +205,11 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked) e
 		a.ownerUnit = a.owner.unit
 	case owner.Kind == access.TeamPrincipal:
 		n, ok := s.teamIndex.get(0, owner.ID)
-		if !ok || !s.teams.get(n.number).exists {
+		if !ok || !s.teams.get(n.number).aside.exists {
 			return s.unknown("team", owner.ID)
 		}
 		t := s.teams.get(n.number)
-		if !t.owns {
+		if !t.aside.owns {
 			return fmt.Errorf("%w: access team %q cannot own records (Rule OWN-6)", ErrQuestion, owner.ID)
 		}
 		a.ownerTeam, a.owned, a.ownerUnit = n.number, s.member(a.user, n.number), t.unit
@@ -230,7 +230,7 @@ func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked) 
 		a.unit = a.ownerUnit
 		return nil
 	}
-	if a.kind == access.UserOrTeam && id == s.units[a.ownerUnit].data.ID {
+	if a.kind == access.UserOrTeam && id == s.spans[a.ownerUnit].id {
 		a.unit = a.ownerUnit
 		return nil
 	}
@@ -387,7 +387,7 @@ func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 	own := s.spans[u.unit].team
 	teams := u.memberOf()
 	timed := u.holding.timed
-	s.weigh(a, u.holding.standing(&u.aside.held), noTeam, &v)
+	s.weigh(a, u.standing(), noTeam, &v)
 	timed = s.weighTeam(a, own, &v) || timed
 	for _, n := range teams {
 		timed = s.weighTeam(a, n, &v) || timed
@@ -409,15 +409,15 @@ func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 // others.
 func (s *Snapshot) weighTeam(a *asked, team uint32, v *verdict) (timed bool) {
 	t := s.teams.get(team)
-	if !t.exists || !t.owns { // Rule TEAM-5
+	if t.holding.idle { // Rule TEAM-5
 		return false
 	}
-	s.weigh(a, t.holding.standing(&t.aside.held), team, v)
+	s.weigh(a, t.standing(), team, v)
 	return t.holding.timed
 }
 
 func (s *Snapshot) weighTeamWindows(a *asked, team uint32, at int64, v *verdict) {
-	if t := s.teams.get(team); t.exists && t.owns && t.holding.timed {
+	if t := s.teams.get(team); !t.holding.idle && t.holding.timed {
 		s.weighWindows(a, &t.aside.held, team, at, v)
 	}
 }
@@ -512,7 +512,7 @@ func (s *Snapshot) sharesWith(sh *share, u *user) bool {
 	case access.UserPrincipal:
 		return sh.number == u.number
 	case access.TeamPrincipal:
-		return s.member(u, sh.number) && s.teams.get(sh.number).exists
+		return s.member(u, sh.number) && s.teams.get(sh.number).aside.exists
 	}
 	return true
 }
@@ -565,7 +565,7 @@ func (s *Snapshot) unitAsked(a *asked) asked {
 
 // mayOwn: see MayOwn. The owner is that of a.
 func (s *Snapshot) mayOwn(a *asked, at int64) bool {
-	if a.owner != nil && !a.owner.enabled || a.ownerTeam != noTeam && !s.teams.get(a.ownerTeam).owns {
+	if a.owner != nil && !a.owner.enabled || a.ownerTeam != noTeam && !s.teams.get(a.ownerTeam).aside.owns {
 		return false
 	}
 	return s.ownerReads(a, at)

@@ -261,7 +261,7 @@ func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b 
 	}
 	hold(&u.aside.held, noTeam)
 	for _, n := range s.teamsOf(u) {
-		if t := s.teams.get(n); t.owns {
+		if t := s.teams.get(n); t.aside.owns {
 			hold(&t.aside.held, n)
 		}
 	}
@@ -271,7 +271,7 @@ func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b 
 func (s *Snapshot) teamsOf(u *user) []uint32 {
 	out := []uint32{s.spans[u.unit].team}
 	for _, n := range u.memberOf() {
-		if s.teams.get(n).exists {
+		if s.teams.get(n).aside.exists {
 			out = append(out, n)
 		}
 	}

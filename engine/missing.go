@@ -235,7 +235,7 @@ func (x *search) singles() []candidate {
 		add(x.own(self))
 	}
 	x.eachTeam(func(n uint32, t *team, _ bool) {
-		if t.owns && n != a.ownerTeam {
+		if t.aside.owns && n != a.ownerTeam {
 			add(x.own(t.aside.data.ID.Principal()))
 		}
 	})
@@ -258,7 +258,7 @@ func (x *search) singles() []candidate {
 // eachTeam goes through the teams that exist. A derived one is nobody's to join.
 func (x *search) eachTeam(yield func(n uint32, t *team, derived bool)) {
 	for n := range x.s.teams.count {
-		if t := x.s.teams.get(n); t.exists {
+		if t := x.s.teams.get(n); t.aside.exists {
 			_, derived := t.aside.data.ID.DefaultOf()
 			yield(n, t, derived)
 		}
@@ -278,7 +278,7 @@ func (x *search) roles(p access.Principal, helps func(n uint32) bool, add func(F
 	} else {
 		n, _ := s.teamIndex.get(0, p.ID)
 		t := s.teams.get(n.number)
-		if h, name = &t.aside.held, t.aside.data.Name; !t.owns {
+		if h, name = &t.aside.held, t.aside.data.Name; !t.aside.owns {
 			return
 		}
 	}
@@ -373,7 +373,7 @@ func (x *search) pairs(singles []candidate) []candidate {
 			if a.action != access.Create && x.q.Record.ID != "" && !in {
 				pair(join, x.share(p))
 			}
-			if t.owns && n != a.ownerTeam {
+			if t.aside.owns && n != a.ownerTeam {
 				if !in {
 					pair(join, x.own(p))
 				}
@@ -416,12 +416,12 @@ func (x *search) teamOf(f Fact) *team {
 
 func (x *search) holdsRoles(f Fact) bool {
 	t := x.teamOf(f)
-	return t.owns && len(t.aside.held.standing)+len(t.aside.held.windowed) > 0
+	return t.aside.owns && len(t.aside.held.standing)+len(t.aside.held.windowed) > 0
 }
 
 func (x *search) reachesRecord(f Fact) bool {
 	t := x.teamOf(f)
-	return t.number == x.a.ownerTeam || x.a.shares != nil && x.a.shares.find(t.aside.data.ID.Principal()) >= 0
+	return t.aside.number == x.a.ownerTeam || x.a.shares != nil && x.a.shares.find(t.aside.data.ID.Principal()) >= 0
 }
 
 // candidate orders its facts, so that a pair has one key whichever way round.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"maps"
@@ -33,7 +34,7 @@ type Snapshot struct {
 	tables     []table
 	roleIndex  map[access.RoleID]uint32
 	roles      []*access.Role    // nil: does not exist
-	lines      [][]cell          // by privilege, what each role says of it
+	cells      []cell            // by privilege, then role: what the role says of it
 	miscLines  map[string][]cell // by miscellaneous privilege
 	otherMisc  []cell            // for those that no role names
 
@@ -62,7 +63,7 @@ type user struct {
 	length   uint8 // of the id
 	id       [47]byte
 	teams    uint32 // how many
-	few      [6]uint32
+	few      [8]uint32
 	holding  holding
 	aside    *userAside
 }
@@ -103,17 +104,18 @@ func (u *userAside) clone(e *edit) *userAside {
 	return &c
 }
 
+// team is what Check reads of a team: two to a cache line.
 type team struct {
-	number  uint32
-	unit    uint32
-	exists  bool
-	owns    bool // can own records and hold roles (Rule TEAM-5)
 	holding holding
+	unit    uint32
 	aside   *teamAside
 }
 
 type teamAside struct {
 	edit    *edit // owner of the team's row too
+	number  uint32
+	exists  bool
+	owns    bool // can own records and hold roles (Rule TEAM-5)
 	held    held
 	members int
 	origin  *access.Origin // the last membership's, which is often the next one's too
@@ -140,9 +142,10 @@ func (h held) clone() held {
 
 // holding repeats in a row what Check reads of held.
 type holding struct {
+	first [2]grant
 	count uint16 // of standing
 	timed bool   // there are windowed ones
-	first [3]grant
+	idle  bool   // none counts: the team does not exist or is of a type that holds no roles
 }
 
 func (h *holding) take(aside *held) {
@@ -150,11 +153,28 @@ func (h *holding) take(aside *held) {
 	copy(h.first[:], aside.standing)
 }
 
-func (h *holding) standing(aside *held) []grant {
-	if int(h.count) <= len(h.first) {
-		return h.first[:h.count]
+// short tells whether the row has all of the standing ones, and lists them. Only
+// otherwise is the rest of the row, which lies aside, to be touched: even taking
+// an address in it would fetch it from memory.
+func (h *holding) short() (list []grant, ok bool) {
+	if int(h.count) > len(h.first) {
+		return nil, false
 	}
-	return aside.standing
+	return h.first[:h.count], true
+}
+
+func (u *user) standing() []grant {
+	if list, ok := u.holding.short(); ok {
+		return list
+	}
+	return u.aside.held.standing
+}
+
+func (t *team) standing() []grant {
+	if list, ok := t.holding.short(); ok {
+		return list
+	}
+	return t.aside.held.standing
 }
 
 // grant is a role at a unit.
@@ -197,6 +217,7 @@ type unit struct {
 // span is a unit's place in the tree's pre-order, from 1: first is its own
 // number, last that of the last unit below it. A unit that does not exist has 0.
 type span struct {
+	id          access.BusinessUnitID
 	first, last uint32
 	team        uint32 // the default team
 	barred      bool   // disabled, or below a disabled one (Rule BU-3)
@@ -285,9 +306,7 @@ func New(st *access.State, rev access.Revision) (*Snapshot, error) {
 	for _, o := range st.Teams {
 		b.putTeam(o)
 	}
-	for _, o := range st.Memberships {
-		b.putMembership(&o)
-	}
+	b.joinAll(st.Memberships)
 	for _, o := range st.Assignments {
 		b.putAssignment(o)
 	}
@@ -439,7 +458,7 @@ func (b *builder) putUnit(o access.BusinessUnit) {
 	u := &b.s.units[n]
 	u.exists, u.data = true, o
 	t := b.editTeam(u.team)
-	t.exists, t.owns, t.unit = true, true, n
+	t.aside.exists, t.aside.owns, t.unit, t.holding.idle = true, true, n, false
 	t.aside.data = access.Team{
 		Environment: o.Environment, ID: o.ID.DefaultTeam(), Name: o.Name, Type: access.OwnerTeam,
 		BusinessUnit: o.ID, ManagedBy: access.BySystem,
@@ -451,7 +470,7 @@ func (b *builder) dropUnit(id access.BusinessUnitID) {
 	b.copyUnits()
 	b.treeChanged = true
 	b.s.units[n].exists = false
-	b.editTeam(b.s.units[n].team).exists = false
+	b.endTeam(b.s.units[n].team)
 }
 
 // label numbers the tree in pre-order and spreads disabling downwards.
@@ -463,7 +482,7 @@ func (b *builder) label() {
 	root, live := uint32(noUnit), 0
 	for i := range s.units {
 		u := &s.units[i]
-		s.spans[i].team = u.team
+		s.spans[i].team, s.spans[i].id = u.team, u.data.ID
 		if u.parent = noUnit; !u.exists {
 			continue
 		}
@@ -599,11 +618,9 @@ func (b *builder) compileRoles() {
 			s.otherMisc[n] |= cell(access.Global)
 		}
 	}
-	s.lines = make([][]cell, privilege(uint32(len(s.tables)), 0))
-	cells := make([]cell, len(s.lines)*len(s.roles))
-	for p := range s.lines {
-		s.lines[p] = cells[p*len(s.roles) : (p+1)*len(s.roles)]
-		copy(s.lines[p], s.otherMisc)
+	s.cells = nil
+	for range len(s.tables) * int(access.Actions) {
+		s.cells = append(s.cells, s.otherMisc...)
 	}
 	s.tableCount = 0
 	for _, t := range s.tables {
@@ -618,7 +635,7 @@ func (b *builder) compileRoles() {
 		}
 		for _, p := range r.Privileges {
 			t := s.tableIndex[p.Table]
-			s.lines[privilege(t, p.Action)][n] = none[n] | cell(can(s.tables[t].data.Ownership, p.Depth))
+			s.line(privilege(t, p.Action))[n] = none[n] | cell(can(s.tables[t].data.Ownership, p.Depth))
 		}
 		for _, m := range r.Miscellaneous { // Rule ROLE-13: there is only having it
 			if s.miscLines[m] == nil {
@@ -627,6 +644,11 @@ func (b *builder) compileRoles() {
 			s.miscLines[m][n] = none[n] | cell(access.Global)
 		}
 	}
+}
+
+// line is what each role says of a privilege.
+func (s *Snapshot) line(privilege uint32) []cell {
+	return s.cells[int(privilege)*len(s.roles):][:len(s.roles)]
 }
 
 // can is what a depth means for a table's kind (Rules OWN-2, OWN-3).
@@ -684,7 +706,7 @@ func (b *builder) team(id access.TeamID) uint32 {
 	}
 	n := b.s.teams.count
 	b.s.teamIndex.set(0, string(id), &named{string(id), n}, b.edit)
-	*b.s.teams.own(n, b.edit) = team{number: n, unit: noUnit, aside: &teamAside{edit: b.edit, data: access.Team{ID: id}}}
+	*b.s.teams.own(n, b.edit) = team{holding: holding{idle: true}, unit: noUnit, aside: &teamAside{edit: b.edit, number: n, data: access.Team{ID: id}}}
 	return n
 }
 
@@ -707,24 +729,40 @@ func (b *builder) putTeam(o access.Team) {
 		g := *o.Group
 		o.Group = &g
 	}
-	t.exists, t.owns, t.unit, t.aside.data = true, o.CanOwn(), b.unit(o.BusinessUnit), o
+	t.aside.exists, t.aside.owns, t.unit, t.aside.data = true, o.CanOwn(), b.unit(o.BusinessUnit), o
+	t.holding.idle = !o.CanOwn()
 }
 
-func (b *builder) dropTeam(id access.TeamID) { b.editTeam(b.team(id)).exists = false }
+func (b *builder) dropTeam(id access.TeamID) { b.endTeam(b.team(id)) }
+
+func (b *builder) endTeam(n uint32) {
+	t := b.editTeam(n)
+	t.aside.exists, t.holding.idle = false, true
+}
+
+// membership checks one and finds its team and origin.
+func (b *builder) membership(o *access.Membership) (team uint32, origin *access.Origin, ok bool) {
+	n := b.team(o.Team)
+	t := b.s.teams.get(n)
+	if _, derived := t.aside.data.ID.DefaultOf(); derived {
+		b.fail("membership of user %q in team %q: the members of a default team are derived, not stored (Rule BU-6)", o.User, o.Team)
+		return 0, nil, false
+	}
+	if o.Origin == (access.Origin{}) {
+		return n, nil, true
+	}
+	if t.aside.origin == nil || *t.aside.origin != o.Origin {
+		c := o.Origin
+		b.editTeam(n).aside.origin = &c
+		return n, &c, true
+	}
+	return n, t.aside.origin, true
+}
 
 func (b *builder) putMembership(o *access.Membership) {
-	if _, derived := o.Team.DefaultOf(); derived {
-		b.fail("membership of user %q in team %q: the members of a default team are derived, not stored (Rule BU-6)", o.User, o.Team)
+	n, origin, ok := b.membership(o)
+	if !ok {
 		return
-	}
-	n := b.team(o.Team)
-	var origin *access.Origin
-	if o.Origin != (access.Origin{}) {
-		if origin = b.s.teams.get(n).aside.origin; origin == nil || *origin != o.Origin {
-			c := o.Origin
-			origin = &c
-			b.editTeam(n).aside.origin = origin
-		}
 	}
 	u := b.user(o.User)
 	i, found := slices.BinarySearch(u.aside.teams, n)
@@ -735,6 +773,55 @@ func (b *builder) putMembership(o *access.Membership) {
 	u.aside.teams, u.aside.origins = slices.Insert(u.aside.teams, i, n), slices.Insert(u.aside.origins, i, origin)
 	u.join()
 	b.editTeam(n).aside.members++
+}
+
+// joinAll puts all memberships of a new snapshot at once: sorted by user, so that
+// each user is visited once.
+func (b *builder) joinAll(all map[access.MembershipKey]access.Membership) {
+	type joining struct {
+		user, team uint32
+		origin     *access.Origin
+	}
+	list := make([]joining, 0, len(all))
+	for _, o := range all {
+		n, origin, ok := b.membership(&o)
+		if !ok {
+			return
+		}
+		u := b.s.users.find(string(o.User))
+		if u == nil {
+			u = b.user(o.User)
+		}
+		list = append(list, joining{u.number, n, origin})
+		b.editTeam(n).aside.members++
+	}
+	first := make([]uint32, b.s.users.rows.count+1) // of each user, in sorted
+	for _, j := range list {
+		first[j.user+1]++
+	}
+	for i := 1; i < len(first); i++ {
+		first[i] += first[i-1]
+	}
+	sorted, next := make([]joining, len(list)), slices.Clone(first)
+	for _, j := range list {
+		sorted[next[j.user]] = j
+		next[j.user]++
+	}
+	teams, origins := make([]uint32, len(list)), make([]*access.Origin, len(list))
+	for n := range b.s.users.rows.count {
+		from, to := first[n], first[n+1]
+		if from == to {
+			continue
+		}
+		mine := sorted[from:to]
+		slices.SortFunc(mine, func(x, y joining) int { return cmp.Compare(x.team, y.team) })
+		for i, j := range mine {
+			teams[int(from)+i], origins[int(from)+i] = j.team, j.origin
+		}
+		u := b.s.users.rows.own(n, b.edit)
+		u.aside.teams, u.aside.origins = teams[from:to:to], origins[from:to:to]
+		u.join()
+	}
 }
 
 func (b *builder) dropMembership(team access.TeamID, id access.UserID) {

@@ -79,7 +79,7 @@ func (s *Snapshot) What(id access.UserID, at time.Time) (What, error) {
 	}
 	w.Reason = Allowed
 	for _, n := range s.teamsOf(a.user) {
-		if t := s.teams.get(n); t.owns {
+		if t := s.teams.get(n); t.aside.owns {
 			w.Teams = append(w.Teams, t.aside.data.ID)
 		}
 	}
