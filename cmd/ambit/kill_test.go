@@ -57,14 +57,7 @@ type place struct {
 // configure writes the configuration of testdata/company.
 func configure(t *testing.T, dir, store string, server *ldaptest.Server) string {
 	t.Helper()
-	password := filepath.Join(dir, "password")
-	require.NoError(t, os.WriteFile(password, []byte(ldaptest.Password), 0o600))
-	fill := strings.NewReplacer("STORE", store, "LDAP_URL", server.URL, "LDAP_CA", server.CAFile, "LDAP_PASSWORD", password)
-	for _, name := range []string{"ambit.yaml", "model.yaml", "mapping.yaml", "policies.yaml"} {
-		b, err := os.ReadFile(filepath.Join("testdata", "company", name))
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(string(b))), 0o600))
-	}
+	require.NoError(t, fill(dir, store, server))
 	return filepath.Join(dir, "ambit.yaml")
 }
 
