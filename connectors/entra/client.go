@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,289 +9,430 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/cenkalti/backoff/v5"
 	abstractions "github.com/microsoft/kiota-abstractions-go"
 	kiotaauth "github.com/microsoft/kiota-authentication-azure-go"
 	kiotahttp "github.com/microsoft/kiota-http-go"
-	msgraph "github.com/microsoftgraph/msgraph-sdk-go"
+	graphcore "github.com/microsoftgraph/msgraph-sdk-go-core"
 
 	"github.com/ambit-iam/ambit/directory"
 )
 
-// graph is a client of one tenant's Graph.
+const (
+	// maxBody bounds one answer; a page of a delta query has a few megabytes.
+	maxBody = 64 << 20 // bytes
+	// maxRefusal bounds what is read of an answer that is an error.
+	maxRefusal = 64 << 10 // bytes
+	// sdkWait is the longest Retry-After that is left to the SDK's retry handler,
+	// which tries three times and forgets the wait. Longer ones are waited for here
+	// (Rule GRAPH-28).
+	sdkWait = 5 * time.Second
+	// attempts is how often a request is sent whose answer does not arrive whole.
+	attempts = 4
+)
+
+// graph sends requests to one tenant's Graph by the SDK.
 type graph struct {
-	config  Config
-	sdk     *msgraph.GraphServiceClient
-	adapter *msgraph.GraphRequestAdapter
-	http    *http.Client
-	host    string
-	close   func() // ends idle connections
-	pause   time.Duration
+	config     Config
+	endpoint   *url.URL
+	adapter    abstractions.RequestAdapter
+	credential *credential
+	wire       *wire
+
+	now   func() time.Time
+	sleep func(context.Context, time.Duration) error
 }
 
-// maxBody bounds one answer (Rule REL-8).
-const maxBody = 64 << 20 // bytes
-
-func newGraph(c Config, pause time.Duration) (*graph, error) {
-	verified := &tls.Config{MinVersion: tls.VersionTLS12}
+func newGraph(c Config) (*graph, error) {
+	endpoint, err := url.Parse(c.GraphEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("graph_endpoint: %w", err)
+	}
+	// Not a clone of the default transport, which would share its HTTP/2
+	// connections.
+	base := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: time.Minute,
+		DialContext: (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+	}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
-		verified.RootCAs = x509.NewCertPool()
-		if !verified.RootCAs.AppendCertsFromPEM(pem) {
+		base.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !base.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", c.CAFile)
 		}
 	}
-	// A clone of the default transport would share its HTTP/2 connections.
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: verified, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute, IdleConnTimeout: time.Minute,
-	}
-	// A redirect could take the token elsewhere (Rule SEC-4).
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	credential, err := newCredential(c, &http.Client{Transport: transport, CheckRedirect: stay, Timeout: time.Minute})
-	if err != nil {
+	g := &graph{config: c, endpoint: endpoint, wire: &wire{base: base}, now: time.Now, sleep: sleep}
+	if g.credential, err = newCredential(c, g.wire); err != nil {
 		return nil, err
 	}
-	endpoint, err := url.Parse(c.GraphEndpoint)
-	if err != nil {
-		return nil, err
-	}
-	auth, err := kiotaauth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHosts(credential, []string{strings.TrimSuffix(c.GraphEndpoint, "/") + "/.default"}, []string{endpoint.Hostname()})
+	// The token goes to this host only, whatever a link says (Rule SEC-4).
+	auth, err := kiotaauth.NewAzureIdentityAuthenticationProviderWithScopesAndValidHosts(g.credential, []string{c.GraphEndpoint + "/.default"}, []string{endpoint.Hostname()})
 	if err != nil {
 		return nil, fmt.Errorf("authorize requests: %w", err)
 	}
-	// The SDK's retry handler gives up after three tries and hides the wait that
-	// the service asked for; the loop in fetch keeps to it (Rule GRAPH-28). Its
-	// handler of parameter names decodes values too, which changes links (Rule
-	// GRAPH-7).
-	client := &http.Client{Transport: kiotahttp.NewCustomTransportWithParentTransport(transport, kiotahttp.NewUserAgentHandler()), CheckRedirect: stay}
-	adapter, err := msgraph.NewGraphRequestAdapterWithParseNodeFactoryAndSerializationWriterFactoryAndHttpClient(auth, nil, nil, client)
+	middleware, err := kiotahttp.GetDefaultMiddlewaresWithOptions(&kiotahttp.RetryHandlerOptions{
+		ShouldRetry: func(_ time.Duration, _ int, _ *http.Request, r *http.Response) bool {
+			wait, ok := retryAfter(r.Header, g.now())
+			return ok && wait <= sdkWait
+		},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("make a Graph client: %w", err)
+		return nil, fmt.Errorf("set up the SDK's middleware: %w", err)
 	}
-	adapter.SetBaseUrl(strings.TrimSuffix(c.GraphEndpoint, "/") + "/v1.0")
-	return &graph{config: c, pause: pause, sdk: msgraph.NewGraphServiceClient(adapter), adapter: adapter, http: client, host: endpoint.Host, close: transport.CloseIdleConnections}, nil
+	client := &http.Client{Transport: kiotahttp.NewCustomTransportWithParentTransport(g.wire, middleware...)}
+	adapter, err := graphcore.NewGraphRequestAdapterBaseWithParseNodeFactoryAndSerializationWriterFactoryAndHttpClient(auth, graphcore.GraphClientOptions{}, nil, nil, client)
+	if err != nil {
+		return nil, fmt.Errorf("make the SDK's request adapter: %w", err)
+	}
+	adapter.SetBaseUrl(c.GraphEndpoint + "/v1.0")
+	g.adapter = adapter
+	return g, nil
 }
 
-func newCredential(c Config, client *http.Client) (azcore.TokenCredential, error) {
-	options := azcore.ClientOptions{
-		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: c.Authority},
-		Transport: client,
-		Retry:     policy.RetryOptions{MaxRetries: -1}, // fetch repeats
+// sleep waits, or ends with the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
 	}
-	own := c.customAuthority()
+}
+
+// wire is the transport below the SDK: it refuses what may not be followed or is
+// too large, and notes what the SDK's errors leave out.
+type wire struct {
+	base            *http.Transport
+	requests, units atomic.Int64
+}
+
+// exchange is what happened on the wire to one request of ours.
+type exchange struct {
+	failed        error // no answer
+	status        int   // of an answer that is an error
+	code, message string
+	retryAfter    time.Duration
+	asked         bool // there was a Retry-After
+}
+
+type exchangeKey struct{}
+
+// permanent marks an error that trying again does not mend, for us and for
+// azidentity, which asks for the method.
+type permanent struct{ error }
+
+func (permanent) NonRetriable()   {}
+func (p permanent) Unwrap() error { return p.error }
+
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	note, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	if note == nil {
+		note = &exchange{}
+	}
+	*note = exchange{}
+	w.requests.Add(1)
+	resp, err := w.base.RoundTrip(r)
+	if err != nil {
+		if untrusted(err) {
+			err = permanent{err}
+		}
+		note.failed = err
+		return nil, err
+	}
+	if units, err := strconv.ParseInt(resp.Header.Get("X-Ms-Resource-Unit"), 10, 64); err == nil {
+		w.units.Add(units)
+	}
 	switch {
-	case c.ClientSecret != "":
-		value, err := c.ClientSecret.Resolve()
-		if err != nil {
-			return nil, fmt.Errorf("client_secret: %w: %w", directory.ErrAuth, err)
-		}
-		return azidentity.NewClientSecretCredential(c.TenantID, c.ClientID, string(value), &azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: own})
-	case c.ClientCertificate != "":
-		value, err := c.ClientCertificate.Resolve()
-		if err != nil {
-			return nil, fmt.Errorf("client_certificate: %w: %w", directory.ErrAuth, err)
-		}
-		certificates, key, err := azidentity.ParseCertificates(value, nil)
-		if err != nil {
-			return nil, fmt.Errorf("client_certificate: %w", err)
-		}
-		return azidentity.NewClientCertificateCredential(c.TenantID, c.ClientID, certificates, key, &azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: own})
-	case c.WorkloadIdentity != "":
-		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
-			ClientOptions: options, ClientID: c.ClientID, TenantID: c.TenantID, TokenFilePath: c.WorkloadIdentity, DisableInstanceDiscovery: own,
-		})
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		_ = resp.Body.Close() // it is not read
+		note.failed = permanent{fmt.Errorf("%s redirects to %q, and only the configured hosts are asked (Rule SEC-4)", r.URL.Host, resp.Header.Get("Location"))}
+		return nil, note.failed
+	case resp.StatusCode >= 400:
+		// Read here, since the SDK's errors lose the status when the body is not
+		// JSON, and its retry handler leaves bodies open.
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // what there is of it
+		_ = resp.Body.Close()
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		note.refused(resp.StatusCode, body)
+		note.retryAfter, note.asked = retryAfter(resp.Header, time.Now())
+	default:
+		resp.Body = &bounded{resp.Body, maxBody}
 	}
-	managed := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: options}
-	if c.ClientID != "" {
-		managed.ID = azidentity.ClientID(c.ClientID)
+	return resp, nil
+}
+
+// bounded is a body that fails when it is longer than it may be.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return n, permanent{fmt.Errorf("an answer is longer than %d bytes", maxBody)}
 	}
-	return azidentity.NewManagedIdentityCredential(managed)
+	return n, err
 }
 
-// failure is an answer of Graph that is not a page.
-type failure struct {
-	status   int
-	code     string // Graph's own
-	message  string
-	location string
+// refused reads an error in the form of Graph, or of a token endpoint.
+func (x *exchange) refused(status int, body []byte) {
+	x.status = status
+	var said struct {
+		Error       json.RawMessage `json:"error"`
+		Description string          `json:"error_description"`
+	}
+	if json.Unmarshal(body, &said) != nil {
+		return
+	}
+	var graph struct{ Code, Message string }
+	if json.Unmarshal(said.Error, &graph) == nil {
+		x.code, x.message = graph.Code, graph.Message
+		return
+	}
+	_ = json.Unmarshal(said.Error, &x.code) // "" if it is something else
+	x.message, _, _ = strings.Cut(said.Description, "\r\n")
 }
 
-func (f *failure) Error() string {
-	return fmt.Sprintf("Graph answered %d %s: %s", f.status, f.code, f.message)
+// retryAfter reads the header, in seconds or as a date (Rule GRAPH-27).
+func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil && seconds >= 0 {
+		return time.Duration(seconds) * time.Second, true
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(at.Sub(now), 0), true
+	}
+	return 0, false
 }
 
-// renew gives up the token: a credential keeps one until its time is over, whatever
-// Graph says of it.
-func (g *graph) renew() error {
-	fresh, err := newGraph(g.config, g.pause)
+// untrusted tells whether a connection failed because of whom it led to.
+func untrusted(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	return errors.As(err, &certificate) || errors.As(err, &record)
+}
+
+// refusal is Graph's answer that something cannot be had.
+type refusal struct {
+	status        int
+	code, message string
+}
+
+func (r *refusal) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("Graph answered %d %s: %s", r.status, r.code, r.message))
+}
+
+// gone tells whether Graph does not have what was asked for.
+func gone(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.status == http.StatusNotFound
+}
+
+// request is something to ask of Graph.
+type request struct {
+	// build makes the SDK's request; each attempt takes a new one.
+	build func() (*abstractions.RequestInformation, error)
+	// link is a URL that Graph gave, which is followed byte for byte instead.
+	link string
+	// needs is the permission without which Graph answers 403.
+	needs string
+	// low lets others go first (Rule GRAPH-26).
+	low bool
+	// headers are further ones, by name.
+	headers map[string]string
+}
+
+// information is the SDK's request.
+func (g *graph) information(r request) (*abstractions.RequestInformation, error) {
+	var info *abstractions.RequestInformation
+	if r.link != "" {
+		if err := g.own(r.link); err != nil {
+			return nil, err
+		}
+		info = abstractions.NewRequestInformationWithMethodAndUrlTemplateAndPathParameters(abstractions.GET, "{+baseurl}", map[string]string{"request-raw-url": r.link})
+		// The handler that makes %24select into $select changes values too.
+		info.AddRequestOptions([]abstractions.RequestOption{&kiotahttp.ParametersNameDecodingOptions{}})
+	} else {
+		var err error
+		if info, err = r.build(); err != nil {
+			return nil, fmt.Errorf("build a request: %w", err)
+		}
+	}
+	info.Headers.TryAdd("Accept", "application/json")
+	if r.low {
+		info.Headers.Add("x-ms-throttle-priority", "low")
+	}
+	for name, value := range r.headers {
+		info.Headers.Add(name, value)
+	}
+	return info, nil
+}
+
+// own refuses a link to another place than the configured endpoint (Rule SEC-4).
+func (g *graph) own(link string) error {
+	u, err := url.Parse(link)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: Graph gave a link that is no URL", directory.ErrIncomplete)
 	}
-	g.close()
-	*g = *fresh
+	if u.Scheme != g.endpoint.Scheme || !strings.EqualFold(u.Host, g.endpoint.Host) || u.User != nil {
+		return fmt.Errorf("%w: Graph gave a link to %s, which is not followed: the configured endpoint is %s (Rule SEC-4)", directory.ErrIncomplete, u.Host, g.endpoint.Host)
+	}
 	return nil
 }
 
-// own tells whether a link stays with the configured host.
-func (g *graph) own(link string) bool {
-	u, err := url.Parse(link)
-	return err == nil && u.Scheme == "https" && u.Host == g.host && u.User == nil
-}
-
-// fetch sends a request until it is answered, keeping to what the service asks
-// (Rule GRAPH-27). The answer is the raw body of a 200.
-func (g *graph) fetch(ctx context.Context, build func() (*abstractions.RequestInformation, error)) ([]byte, error) {
+// get asks until there is an answer, and decodes it. An answer that Graph means
+// is a *refusal; what else stands in the way wraps one of the directory's errors.
+func (g *graph) get(ctx context.Context, r request, into any) error {
+	pauses := &backoff.ExponentialBackOff{InitialInterval: 250 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: time.Minute}
+	pauses.Reset()
 	var waited time.Duration
-	refreshed := false
-	for try := 0; ; try++ {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%w: %w", directory.ErrIncomplete, context.Cause(ctx))
-		}
-		body, wait, err := g.once(ctx, build)
+	renewed := false
+	for attempt := 1; ; attempt++ {
+		note := &exchange{}
+		err := ctx.Err()
 		if err == nil {
-			return body, nil
+			err = g.once(ctx, r, note, into)
 		}
-		var answer *failure
 		switch {
+		case err == nil:
+			return nil
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("%w: %w", directory.ErrIncomplete, context.Cause(ctx))
-		case errors.As(err, &answer) && answer.status == http.StatusUnauthorized:
-			// One new token, then it fails: the token may have expired on the way.
-			if refreshed {
-				return nil, fmt.Errorf("%w: %w", directory.ErrAuth, err)
-			}
-			refreshed = true
-			if err := g.renew(); err != nil {
-				return nil, err
-			}
-			continue
-		case errors.As(err, &answer) && answer.status == http.StatusForbidden:
-			return nil, fmt.Errorf("%w: %w; grant the application permissions %s to the app registration", directory.ErrAuth, err, strings.Join(permissions, ", "))
-		case errors.As(err, &answer) && answer.status != http.StatusTooManyRequests && answer.status < 500:
-			return nil, err
-		case errors.As(err, &answer):
-		case errors.Is(err, directory.ErrAuth), errors.Is(err, directory.ErrIncomplete), untrusted(err), errors.Is(err, directory.ErrUnreachable) && try >= 2:
-			return nil, err
+			return fmt.Errorf("%w: %w", directory.ErrIncomplete, context.Cause(ctx))
 		}
-		if wait == 0 {
-			// No Retry-After: exponential, with jitter.
-			wait = time.Duration(float64(g.pause<<min(try, 8)) * (0.25 + rand.Float64()/2))
-			if !errors.As(err, &answer) && try >= 3 {
-				return nil, fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
-			}
-		}
-		if waited += wait; waited > g.config.maxWait() {
-			if errors.As(err, &answer) && answer.status == http.StatusTooManyRequests {
-				return nil, fmt.Errorf("%w: %w", directory.ErrIncomplete, &directory.Throttled{RetryAfter: wait})
-			}
-			return nil, fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-	}
-}
-
-// once sends a request once. wait is what a Retry-After header asked for.
-func (g *graph) once(ctx context.Context, build func() (*abstractions.RequestInformation, error)) (body []byte, wait time.Duration, err error) {
-	info, err := build()
-	if err != nil {
-		return nil, 0, fmt.Errorf("build a Graph request: %w", err)
-	}
-	isLink := info.PathParameters["request-raw-url"] != "" // which GetUri forgets
-	target, err := info.GetUri()
-	if err != nil {
-		return nil, 0, fmt.Errorf("build a Graph request: %w", err)
-	}
-	if target.Host != g.host || target.Scheme != "https" {
-		// The token goes to the configured host only (Rule SEC-4).
-		return nil, 0, fmt.Errorf("%w: a request would go to %s, which is not the configured Graph endpoint", directory.ErrIncomplete, target.Host)
-	}
-	native, err := g.adapter.ConvertToNativeRequest(ctx, info)
-	if err != nil {
-		return nil, 0, authFailure(err)
-	}
-	request, ok := native.(*http.Request)
-	if !ok {
-		return nil, 0, fmt.Errorf("internal error: the Graph SDK made a %T", native)
-	}
-	if !isLink {
-		// The SDK's templates say %24select (Rule GRAPH-6).
-		request.URL.RawQuery = strings.ReplaceAll(request.URL.RawQuery, "%24", "$")
-	}
-	answer, err := g.http.Do(request)
-	if err != nil {
-		return nil, 0, unreachable(err)
-	}
-	defer answer.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(answer.Body, maxBody+1))
-	if answer.StatusCode == http.StatusOK {
+		var refused *refusal
+		busy := false
 		switch {
-		case err != nil:
-			return nil, 0, fmt.Errorf("read Graph's answer: %w", err)
-		case len(body) > maxBody:
-			return nil, 0, fmt.Errorf("Graph's answer is longer than %d bytes", maxBody)
-		case !json.Valid(body):
-			return nil, 0, errors.New("Graph's answer is cut or is not JSON")
+		case !errors.As(err, &refused):
+			var end permanent
+			if errors.Is(err, directory.ErrAuth) || errors.Is(err, errLink) || errors.As(err, &end) || attempt == attempts {
+				return classify(err, note)
+			}
+		case refused.status == http.StatusUnauthorized && !renewed:
+			// The token may have run out on the way, or been revoked.
+			renewed = true
+			g.credential.renew()
+			continue
+		case refused.status == http.StatusUnauthorized:
+			return fmt.Errorf("%w: %w", directory.ErrAuth, err)
+		case refused.status == http.StatusForbidden:
+			return fmt.Errorf("%w: %w; grant the application permission %s", directory.ErrAuth, err, r.needs)
+		case refused.status == http.StatusTooManyRequests || refused.status >= 500 && refused.status != http.StatusNotImplemented || refused.status == http.StatusRequestTimeout:
+			busy = true
+		default:
+			return err
 		}
-		return body, 0, nil
+		wait := note.retryAfter
+		if !note.asked {
+			wait = pauses.NextBackOff()
+		}
+		if waited += wait; waited > seconds(g.config.MaxWaitSeconds, defaultMaxWait) {
+			if busy {
+				return fmt.Errorf("%w: %w: %w", directory.ErrIncomplete, err, &directory.Throttled{RetryAfter: wait})
+			}
+			return classify(err, note)
+		}
+		if err := g.sleep(ctx, wait); err != nil {
+			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
+		}
 	}
-	said := &failure{status: answer.StatusCode, location: answer.Header.Get("Location")}
-	var problem struct {
-		Error struct{ Code, Message string }
-	}
-	if json.Unmarshal(body, &problem) == nil {
-		said.code, said.message = problem.Error.Code, problem.Error.Message
-	}
-	return nil, retryAfter(answer.Header.Get("Retry-After")), said
 }
 
-func retryAfter(header string) time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil && seconds >= 0 {
-		return max(time.Duration(seconds)*time.Second, time.Millisecond)
+// errLink is a link that is not followed.
+var errLink = errors.New("link refused")
+
+// once asks once.
+func (g *graph) once(ctx context.Context, r request, note *exchange, into any) error {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, exchangeKey{}, note), seconds(g.config.TimeoutSeconds, defaultTimeout))
+	defer cancel()
+	info, err := g.information(r)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLink, err)
 	}
-	if at, err := http.ParseTime(header); err == nil {
-		return max(time.Until(at), time.Millisecond)
+	answer, err := g.adapter.SendPrimitive(ctx, info, "[]byte", nil)
+	var refused *abstractions.ApiError
+	switch {
+	case errors.As(err, &refused):
+		return &refusal{status: refused.ResponseStatusCode, code: note.code, message: note.message}
+	case err != nil:
+		return g.noToken(err, note)
 	}
-	return 0
+	body, _ := answer.([]byte)
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("decode the answer of %d bytes: %w", len(body), err)
+	}
+	return nil
 }
 
-// authFailure tells a token that cannot be had from an authority that cannot be
-// reached.
-func authFailure(err error) error {
-	var refused *azidentity.AuthenticationFailedError
-	if errors.As(err, &refused) && refused.RawResponse != nil && refused.RawResponse.StatusCode < 500 && refused.RawResponse.StatusCode != http.StatusTooManyRequests {
-		return fmt.Errorf("get a token: %w: %w", directory.ErrAuth, err)
+// noToken says why there is no token, if that is what the error is about.
+func (g *graph) noToken(err error, note *exchange) error {
+	var failed *azidentity.AuthenticationFailedError
+	switch {
+	case !errors.As(err, &failed):
+		return err
+	case note.failed != nil: // the SDK's error has it as text only
+		return fmt.Errorf("get a token: %w", note.failed)
+	case note.status == http.StatusTooManyRequests || note.status >= 500:
+		return fmt.Errorf("get a token: %w", &refusal{status: note.status, code: note.code, message: note.message})
+	case note.status != 0:
+		return fmt.Errorf("get a token: %w: %d %s: %s", directory.ErrAuth, note.status, note.code, note.message)
 	}
-	return unreachable(fmt.Errorf("get a token: %w", err))
+	return fmt.Errorf("get a token: %w: %w", directory.ErrAuth, err)
 }
 
-// untrusted tells whether the other side's certificate is of an unknown authority.
-func untrusted(err error) bool {
-	var unknown x509.UnknownAuthorityError
-	// The SDK wraps some errors as text alone.
-	return errors.As(err, &unknown) || strings.Contains(err.Error(), "unknown authority")
-}
-
-func unreachable(err error) error {
-	if untrusted(err) {
+// classify joins the kind of an error to it.
+func classify(err error, note *exchange) error {
+	var dial *net.OpError
+	switch {
+	case errors.Is(err, directory.ErrAuth), errors.Is(err, directory.ErrIncomplete):
+		return err
+	case untrusted(err):
 		return fmt.Errorf("%w: %w; name the certificate of its authority with ca_file", directory.ErrUnreachable, err)
+	case note.failed != nil && errors.As(note.failed, &permanent{}), errors.As(note.failed, &dial) && dial.Op == "dial":
+		return fmt.Errorf("%w: %w", directory.ErrUnreachable, err)
 	}
-	return fmt.Errorf("%w: %w", directory.ErrUnreachable, err)
+	return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
+}
+
+// list reads a list to its end.
+func (g *graph) list(ctx context.Context, r request, take func(object) error) error {
+	visited := map[string]bool{}
+	for {
+		var p page
+		if err := g.get(ctx, r, &p); err != nil {
+			return err
+		}
+		if p.Value == nil {
+			return fmt.Errorf("%w: a list has no value", directory.ErrIncomplete)
+		}
+		for _, o := range *p.Value {
+			if err := take(o); err != nil {
+				return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
+			}
+		}
+		if p.Next == "" {
+			return nil
+		}
+		if visited[p.Next] {
+			return fmt.Errorf("%w: the links of a list go round in a circle", directory.ErrIncomplete)
+		}
+		visited[p.Next] = true
+		r.link = p.Next
+	}
 }

@@ -380,3 +380,12 @@ func Answer(status int, body string) Fault {
 		return a
 	}}
 }
+
+// Meanwhile runs f when the answer is made and not yet sent, for edits in the
+// middle of a round.
+func Meanwhile(f func()) Fault {
+	return Fault{name: "meanwhile", where: Begins, answer: func(_ *Server, _ *http.Request, a answer) answer {
+		a.then = f
+		return a
+	}}
+}

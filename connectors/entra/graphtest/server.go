@@ -201,6 +201,7 @@ type answer struct {
 	header http.Header
 	body   []byte
 	cut    int // if not zero, the connection ends after so many bytes
+	then   func()
 }
 
 func reply(status int, body any) answer {
@@ -226,6 +227,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := s.handle(r)
+	if a.then != nil {
+		a.then()
+	}
 	for name, values := range a.header {
 		w.Header()[name] = values
 	}
@@ -315,7 +319,7 @@ func (s *Server) graph(path string, r *http.Request, fault Fault) answer {
 		}
 		return reply(http.StatusOK, map[string]any{"value": []any{map[string]any{"id": Tenant, "displayName": s.tenantName}}})
 	case path == "groups":
-		return s.hiddenGroups(r)
+		return s.groups(r)
 	case len(parts) == 2 && parts[0] == "users" && s.permissions[UserRead]:
 		return s.read(parts[1], userType, r)
 	case len(parts) == 2 && parts[0] == "groups" && s.permissions[GroupMemberRead]:
@@ -328,21 +332,26 @@ func (s *Server) graph(path string, r *http.Request, fault Fault) answer {
 	return refuse(http.StatusBadRequest, "BadRequest", "Resource not found for the segment '"+path+"'.")
 }
 
-// hiddenGroups answers the one filter that Ambit asks for.
-func (s *Server) hiddenGroups(r *http.Request) answer {
+// groups lists the first groups.
+func (s *Server) groups(r *http.Request) answer {
 	if !s.permissions[GroupMemberRead] {
 		return forbidden()
 	}
-	if r.Form.Get("$filter") != "visibility eq 'HiddenMembership'" || r.Header.Get("ConsistencyLevel") != "eventual" || r.Form.Get("$count") != "true" {
-		return refuse(http.StatusBadRequest, "Request_UnsupportedQuery", "Unsupported query.")
-	}
 	value := []any{}
 	for _, o := range s.state.order {
-		if o.kind == groupType && o.state == live && o.properties["visibility"].value == "HiddenMembership" {
+		if o.kind == groupType && o.state == live && len(value) < top(r) {
 			value = append(value, o.render(selected(r)))
 		}
 	}
-	return reply(http.StatusOK, map[string]any{"value": value, "@odata.count": len(value)})
+	return reply(http.StatusOK, map[string]any{"value": value})
+}
+
+// top is the request's $top: 100 where it is absent, at most 999 (Rule GRAPH-22).
+func top(r *http.Request) int {
+	if n, err := strconv.Atoi(r.Form.Get("$top")); err == nil && n > 0 && n <= 999 {
+		return n
+	}
+	return 100
 }
 
 // read answers with one object. Unlike delta, it names unset properties, as null.
@@ -373,10 +382,7 @@ func (s *Server) list(id, relation string, r *http.Request) answer {
 	if o == nil || o.kind != groupType || o.state != live {
 		return notFound(id)
 	}
-	size, err := strconv.Atoi(r.Form.Get("$top"))
-	if err != nil || size < 1 || size > 999 {
-		size = 100
-	}
+	size := top(r)
 	from, _ := strconv.Atoi(r.Form.Get("$skiptoken")) // absent: from the beginning
 	value := []any{}
 	more := false

@@ -1,0 +1,120 @@
+package entra
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/ambit-iam/ambit/directory"
+)
+
+// credential gives tokens by one configured way. The secret is read when it is
+// needed, so that one that was changed is found without a restart.
+type credential struct {
+	make func() (azcore.TokenCredential, error)
+
+	mu      sync.Mutex
+	current azcore.TokenCredential
+	claims  string
+}
+
+// newCredential makes the configured one, and no other (Rule GRAPH-2).
+func newCredential(c Config, w *wire) (*credential, error) {
+	options := azcore.ClientOptions{
+		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: clouds()[c.Cloud].authority},
+		Transport: &http.Client{Transport: w, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // wire has refused it
+		}},
+	}
+	// An authority of one's own is not among those that Microsoft's discovery knows.
+	own := c.Authority != ""
+	if own {
+		options.Cloud.ActiveDirectoryAuthorityHost = c.Authority
+	}
+	patient := options // the metadata service of a machine needs the SDK's own patience
+	options.Retry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: sdkWait}
+	switch {
+	case c.ClientSecret != "":
+		return &credential{make: func() (azcore.TokenCredential, error) {
+			value, err := c.ClientSecret.Resolve()
+			if err != nil {
+				return nil, fmt.Errorf("client_secret: %w", err)
+			}
+			return azidentity.NewClientSecretCredential(c.TenantID, c.ClientID, string(value),
+				&azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: own})
+		}}, nil
+	case c.ClientCertificate != "":
+		return &credential{make: func() (azcore.TokenCredential, error) {
+			value, err := c.ClientCertificate.Resolve()
+			if err != nil {
+				return nil, fmt.Errorf("client_certificate: %w", err)
+			}
+			var password []byte
+			if c.CertificatePassword != "" {
+				if password, err = c.CertificatePassword.Resolve(); err != nil {
+					return nil, fmt.Errorf("certificate_password: %w", err)
+				}
+			}
+			certificates, key, err := azidentity.ParseCertificates(value, password)
+			if err != nil {
+				return nil, fmt.Errorf("client_certificate: %w", err)
+			}
+			return azidentity.NewClientCertificateCredential(c.TenantID, c.ClientID, certificates, key,
+				&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: own})
+		}}, nil
+	case c.WorkloadIdentity != "":
+		return &credential{make: func() (azcore.TokenCredential, error) {
+			return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
+				ClientOptions: options, TenantID: c.TenantID, ClientID: c.ClientID, TokenFilePath: c.WorkloadIdentity, DisableInstanceDiscovery: own,
+			})
+		}}, nil
+	}
+	return &credential{make: func() (azcore.TokenCredential, error) {
+		managed := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: patient}
+		if c.ClientID != "" {
+			managed.ID = azidentity.ClientID(c.ClientID)
+		}
+		return azidentity.NewManagedIdentityCredential(managed)
+	}}, nil
+}
+
+// GetToken gives a token, from the SDK's cache while it lasts.
+func (c *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		made, err := c.make()
+		if err != nil {
+			return azcore.AccessToken{}, fmt.Errorf("%w: %w", directory.ErrAuth, err)
+		}
+		c.current = made
+	}
+	if o.Claims == "" {
+		o.Claims = c.claims
+	}
+	token, err := c.current.GetToken(ctx, o)
+	if err == nil {
+		c.claims = ""
+	}
+	return token, err
+}
+
+// renew makes the next token a new one, whatever the cache holds.
+func (c *credential) renew() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// Managed identities share a cache that outlives the credential; it is passed
+	// over when claims are asked for, be there none in them.
+	if _, ok := c.current.(*azidentity.ManagedIdentityCredential); ok {
+		c.claims = "{}"
+		return
+	}
+	c.current = nil
+}
