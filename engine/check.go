@@ -82,8 +82,7 @@ type asked struct {
 	record    bool         // the question is about a record
 	owner     *user        // of the record, if a user
 	ownerTeam uint32       // of the record, if a team
-	owned     bool         // owner is the user, or a team of the user's
-	ownedBit  uint8        // the same
+	owned     uint8        // 1 when the owner is the user, or a team of the user's
 	unit      uint32       // owning unit
 	place     uint32       // of the owning unit, in pre-order; 0 without one
 	beyond    access.Depth // the depth that reaches every record; more than that without a record
@@ -180,9 +179,6 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 		}
 		a.place = s.spans[a.unit].first
 	}
-	if a.owned {
-		a.ownedBit = 1
-	}
 	if a.kind == access.UserOrTeam && a.action != access.Create && r.ID != "" {
 		a.shares, _ = s.shares.get(a.table, string(r.ID))
 	}
@@ -194,7 +190,7 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked) e
 	case owner == access.Principal{}:
 		return fmt.Errorf("%w: record %q of table %q is asked about without its owner", ErrQuestion, q.Record.ID, q.Table)
 	case owner.Kind == access.UserPrincipal && owner.ID == string(q.User):
-		a.owner, a.owned, a.ownerUnit = a.user, true, a.user.unit
+		a.owner, a.owned, a.ownerUnit = a.user, 1, a.user.unit
 	case owner.Kind == access.UserPrincipal:
 		if q.Record.Registered {
 			a.owner = s.users.find(owner.ID)
@@ -212,7 +208,7 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked) e
 		if !t.aside.owns {
 			return fmt.Errorf("%w: access team %q cannot own records (Rule OWN-6)", ErrQuestion, owner.ID)
 		}
-		a.ownerTeam, a.owned, a.ownerUnit = n.number, s.member(a.user, n.number), t.unit
+		a.ownerTeam, a.owned, a.ownerUnit = n.number, bit(s.member(a.user, n.number)), t.unit
 	default:
 		return fmt.Errorf("%w: %v cannot own records (Rule OWN-1)", ErrQuestion, owner)
 	}
@@ -283,7 +279,7 @@ func (s *Snapshot) member(u *user, team uint32) bool {
 // decide evaluates at the question's instant and finds until when that holds.
 func (s *Snapshot) decide(a *asked) Decision {
 	d := s.evaluate(a, a.at)
-	if a.timed {
+	if a.timed && a.gate == Unknown {
 		d.ValidUntil = s.validUntil(a, d)
 	}
 	d.Revision = s.revision
@@ -424,7 +420,7 @@ func (s *Snapshot) weighTeamWindows(a *asked, team uint32, at int64, v *verdict)
 
 // weigh adds what standing assignments say. The team is noTeam for the user's own.
 func (s *Snapshot) weigh(a *asked, standing []grant, team uint32, v *verdict) {
-	owner := bit(a.owned && (team == noTeam || team == a.ownerTeam))
+	owner := a.owned & bit(team == noTeam || team == a.ownerTeam)
 	for _, g := range standing {
 		c := a.line[g.role]
 		s.count(a, g, c, c.depth(), owner, team, v)
@@ -433,7 +429,7 @@ func (s *Snapshot) weigh(a *asked, standing []grant, team uint32, v *verdict) {
 
 // weighWindows adds what the assignments with a window or bound say.
 func (s *Snapshot) weighWindows(a *asked, h *held, team uint32, at int64, v *verdict) {
-	owner := bit(a.owned && (team == noTeam || team == a.ownerTeam))
+	owner := a.owned & bit(team == noTeam || team == a.ownerTeam)
 	for i := range h.windowed {
 		w := &h.windowed[i]
 		if at < w.start || w.end <= at {
@@ -451,7 +447,7 @@ func (s *Snapshot) count(a *asked, g grant, c cell, d access.Depth, owner uint8,
 	sp := &s.spans[g.unit]
 	live := uint8(c>>existsBit) & bit(sp.last != 0)
 	holds := live & bit(d != access.None)
-	owner |= a.ownedBit & uint8(c>>inheritsBit) & 1 & bit(d == access.Basic) // Rule ROLE-8
+	owner |= a.owned & uint8(c>>inheritsBit) & 1 & bit(d == access.Basic) // Rule ROLE-8
 	v.role |= live
 	v.privilege |= holds
 	v.depth = max(v.depth, d*access.Depth(live))
@@ -534,7 +530,7 @@ func (s *Snapshot) mayCreate(a *asked, v verdict, at int64) bool {
 
 // createsForOther tells whether Rule OWN-8 asks for Assign.
 func (s *Snapshot) createsForOther(a *asked, v verdict) bool {
-	return a.kind == access.UserOrTeam && a.owner != a.user && !(a.owned && v.byOwner != 0)
+	return a.kind == access.UserOrTeam && a.owner != a.user && v.byOwner == 0
 }
 
 // reaches tells whether roles alone give the action on the record.
@@ -559,7 +555,7 @@ func (s *Snapshot) unitAsked(a *asked) asked {
 	b := *a
 	b.table, b.kind = a.unitTable, s.tables[a.unitTable].data.Ownership
 	s.aim(&b, access.AppendTo)
-	b.owner, b.ownerTeam, b.owned, b.ownedBit, b.shares = nil, noTeam, false, 0, nil
+	b.owner, b.ownerTeam, b.owned, b.shares = nil, noTeam, 0, nil
 	return b
 }
 

@@ -187,7 +187,7 @@ func (s *Snapshot) Explain(q Question, limit int) (Explanation, error) {
 		}
 		if e.Allowed {
 			e.Origins = s.origins(&a, found)
-			if v := s.scan(&a, a.at); a.action == access.Create && a.owned && v.byOwner != 0 && !(s.reaches(&a, access.Assign, a.at) && s.mayOwn(&a, a.at)) {
+			if v := s.scan(&a, a.at); a.action == access.Create && v.byOwner != 0 && !(s.reaches(&a, access.Assign, a.at) && s.mayOwn(&a, a.at)) {
 				// It is that team's role that spares the user Assign (Rule OWN-8):
 				// others that have Create would not suffice.
 				own := s.teams.get(a.ownerTeam).aside.data.ID
@@ -319,7 +319,7 @@ func (s *Snapshot) origins(a *asked, found []find) []Origin {
 		return out
 	}
 	for _, f := range found {
-		if !a.owned {
+		if a.owned == 0 {
 			break
 		}
 		var owner *Via
