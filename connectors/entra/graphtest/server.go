@@ -257,7 +257,7 @@ func where(r *http.Request) Where {
 		return Tokens
 	case strings.Contains(query, "skiptoken="):
 		return Continuations
-	case strings.Contains(query, "deltatoken=") && !strings.Contains(query, "deltatoken=latest"):
+	case strings.Contains(query, "deltatoken=") && !strings.Contains(query+"&", "deltatoken=&") && !strings.Contains(query, "deltatoken=latest"):
 		return Polls
 	case collection(strings.TrimPrefix(r.URL.Path, "/v1.0/")) != "":
 		return Starts
