@@ -316,6 +316,7 @@ func BenchmarkExplain(b *testing.B) {
 	s, err := engine.New(st, 1)
 	require.NoError(b, err)
 	questions := newAsker(st, users)
+	b.ResetTimer()
 	for i := range b.N {
 		if _, err := s.Explain(questions.question(i), 10); err != nil {
 			b.Fatal(err)
@@ -328,6 +329,7 @@ func BenchmarkWhat(b *testing.B) {
 	st := organisation(users)
 	s, err := engine.New(st, 1)
 	require.NoError(b, err)
+	b.ResetTimer()
 	for i := range b.N {
 		_, err := s.What(userID(i%users), noon)
 		require.NoError(b, err)
@@ -348,6 +350,7 @@ func BenchmarkDiff(b *testing.B) {
 	require.NoError(b, err)
 	after, err := next.What(userID(1), noon)
 	require.NoError(b, err)
+	b.ResetTimer()
 	for range b.N {
 		require.NotEmpty(b, after.Diff(before).Gained)
 	}
