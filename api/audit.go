@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"time"
@@ -34,10 +33,14 @@ func (s *Server) listAudit(ctx context.Context, in *auditInput) (*pageOutput[aud
 		Environment: in.Environment, Object: in.Object, Actor: in.Actor, Operation: in.Operation,
 		From: in.From, Until: in.Until, Limit: in.Limit + 1,
 	}
-	if in.Cursor != "" {
-		var err error
-		if q.Before, err = strconv.ParseInt(in.Cursor, 10, 64); err != nil {
-			return nil, problem("cursor-invalid", 400, "the cursor is not one that this list gave")
+	filter := []any{"audit", in.Environment, in.Object, in.Actor, in.Operation, in.From.UTC(), in.Until.UTC()}
+	before, err := readCursor(ctx, in.Cursor, filter...)
+	if err != nil {
+		return nil, err
+	}
+	if before != "" {
+		if q.Before, err = strconv.ParseInt(before, 10, 64); err != nil {
+			return nil, err
 		}
 	}
 	events, err := s.store.Audit(ctx, q)
@@ -48,7 +51,7 @@ func (s *Server) listAudit(ctx context.Context, in *auditInput) (*pageOutput[aud
 	out.Body.Revision = s.tenant.Revision()
 	if len(events) > in.Limit {
 		events = events[:in.Limit]
-		out.Body.NextCursor = strconv.FormatInt(events[in.Limit-1].Seq, 10)
+		out.Body.NextCursor = makeCursor(ctx, strconv.FormatInt(events[in.Limit-1].Seq, 10), filter...)
 	}
 	out.Body.Items = events
 	return out, nil
@@ -73,13 +76,4 @@ func (s *Server) verifyAudit(ctx context.Context, _ *struct{}) (*struct{ Body Ve
 		out.Body.Problem = err.Error()
 	}
 	return out, nil
-}
-
-// detail makes the JSON detail of an audit event.
-func detail(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("internal error: audit detail: " + err.Error())
-	}
-	return b
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"golang.org/x/time/rate"
 
 	"github.com/ambit-iam/ambit/access"
@@ -97,26 +100,31 @@ type errUnauthenticated struct{ reason string }
 
 func (e errUnauthenticated) Error() string { return e.reason }
 
+// errIssuer: the issuer's keys cannot be read, so that no token can be judged.
+var errIssuer = errors.New("read the issuer's metadata")
+
 const (
 	// keysAge is how long a key set is used before it is read anew, so that a key
 	// the issuer has withdrawn stops working. A key not seen yet is fetched at once.
 	keysAge      = 10 * time.Minute
 	maxTokenSize = 16 << 10 // bytes
 	issuerWait   = 10 * time.Second
+	issuerAgain  = 30 * time.Second // until an issuer that did not answer is asked again
 )
 
 // verifier checks access tokens against one issuer.
 type verifier struct {
 	config Authentication
 	client *http.Client
-	now    func() time.Time
+	now    func() time.Time // Ambit time: set back, the clock lets no expired token in again (Rule JIT-21)
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	current *oidc.IDTokenVerifier
-	read    time.Time
+	read    time.Time // or when it is to be tried again, less keysAge
 }
 
-func newVerifier(a Authentication, now func() time.Time) (*verifier, error) {
+func newVerifier(a Authentication, now func() time.Time, log *slog.Logger) (*verifier, error) {
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
@@ -142,7 +150,7 @@ func newVerifier(a Authentication, now func() time.Time) (*verifier, error) {
 			return errors.New("the issuer redirects; configure its final URL")
 		},
 	}
-	return &verifier{config: a, client: client, now: now}, nil
+	return &verifier{config: a, client: client, now: now, log: log}, nil
 }
 
 type limited struct {
@@ -157,25 +165,39 @@ func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.next.RoundTrip(r)
 }
 
-// issuer returns the verifier for the issuer's present keys.
+// issuer returns the verifier for the issuer's present keys. While one request
+// reads them anew, the others go on with the last: an issuer that is slow or down
+// must not hold up every caller.
 func (v *verifier) issuer(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.current != nil && v.now().Sub(v.read) < keysAge {
-		return v.current, nil
+	current := v.current
+	if current != nil && v.now().Sub(v.read) < keysAge {
+		v.mu.Unlock()
+		return current, nil
+	}
+	if current != nil {
+		v.read = v.now().Add(issuerAgain - keysAge) // for those who come meanwhile, and if it fails
+		v.mu.Unlock()
+	} else {
+		defer v.mu.Unlock() // nobody can go on without the first
 	}
 	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), v.client), v.config.Issuer)
 	if err != nil {
-		if v.current != nil {
-			return v.current, nil // the keys last read are better than none
+		if current != nil {
+			v.log.Warn("the issuer's keys cannot be read anew; those last read are used", "error", err)
+			return current, nil
 		}
-		return nil, fmt.Errorf("read the issuer's metadata: %w", err)
+		return nil, fmt.Errorf("%w: %w", errIssuer, err)
 	}
-	v.current = provider.Verifier(&oidc.Config{
+	fresh := provider.Verifier(&oidc.Config{
 		ClientID: v.config.Audience, SupportedSigningAlgs: v.config.Algorithms, Now: v.now,
 	})
-	v.read = v.now()
-	return v.current, nil
+	if current != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+	}
+	v.current, v.read = fresh, v.now()
+	return fresh, nil
 }
 
 // verify returns the value of the user claim of a valid token. It returns
@@ -194,15 +216,41 @@ func (v *verifier) verify(ctx context.Context, token string) (string, error) {
 		return "", errUnauthenticated{fmt.Sprintf("the token expired at %s; sign in again", expired.Expiry.UTC().Format(time.RFC3339))}
 	}
 	if err != nil {
-		return "", errUnauthenticated{"the token is not acceptable: " + strings.TrimPrefix(err.Error(), "oidc: ")}
+		// The library's text can tell of the network between here and the issuer.
+		v.log.Info("a token was refused", "error", err)
+		return "", errUnauthenticated{"the token is not acceptable: " + v.why(token)}
 	}
 	var claims map[string]json.RawMessage
 	var name string
-	if err := verified.Claims(&claims); err == nil {
-		err = json.Unmarshal(claims[v.config.UserClaim], &name)
-	}
-	if name == "" {
+	if verified.Claims(&claims) != nil || json.Unmarshal(claims[v.config.UserClaim], &name) != nil || name == "" {
 		return "", errUnauthenticated{fmt.Sprintf("the token has no text claim %q, which names the user here", v.config.UserClaim)}
 	}
 	return name, nil
+}
+
+// why tells what is wrong with a token that was refused, by what it says of
+// itself and nothing else. It decides nothing.
+func (v *verifier) why(token string) string {
+	parsed, err := jwt.ParseSigned(token, anyAlgorithm())
+	var said jwt.Claims
+	if err != nil || parsed.UnsafeClaimsWithoutVerification(&said) != nil {
+		return "it is no signed JSON Web Token"
+	}
+	switch {
+	case said.Issuer != v.config.Issuer:
+		return "it was issued by a different provider than " + v.config.Issuer
+	case !said.Audience.Contains(v.config.Audience):
+		return "its audience is not " + v.config.Audience
+	case said.NotBefore != nil && said.NotBefore.Time().After(v.now()):
+		return "it counts not before " + said.NotBefore.Time().UTC().Format(time.RFC3339)
+	}
+	return "its signature is not one of the issuer's keys by " + strings.Join(v.config.Algorithms, " or ")
+}
+
+func anyAlgorithm() []jose.SignatureAlgorithm {
+	all := []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS512}
+	for _, alg := range asymmetric {
+		all = append(all, jose.SignatureAlgorithm(alg))
+	}
+	return all
 }

@@ -34,7 +34,7 @@ func TestRule_SEC_1_every_route_needs_a_principal(t *testing.T) {
 		require.Contains(t, got.header.Get("WWW-Authenticate"), "Bearer")
 		require.Equal(t, "urn:ambit:problem:unauthenticated", got.problem(t).Type)
 	}
-	for _, open := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/authzen-configuration/pdp/sales"} {
+	for _, open := range []string{"/healthz", "/readyz", "/openapi.json", "/.well-known/authzen-configuration/pdp/sales"} {
 		require.Equal(t, http.StatusOK, w.send("", "GET", open, nil).status, open)
 	}
 }

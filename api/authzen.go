@@ -17,12 +17,15 @@ import (
 // "privilege" for a miscellaneous one, named by its id.
 
 // authzenEntity is a subject or resource.
+// Properties that Ambit does not judge by are let pass.
 type authzenEntity struct {
-	Type       string `json:"type"`
-	ID         string `json:"id,omitempty"`
+	_          struct{} `additionalProperties:"true"`
+	Type       string   `json:"type"`
+	ID         string   `json:"id,omitempty"`
 	Properties struct {
-		Owner        string `json:"owner,omitempty"`
-		BusinessUnit string `json:"business_unit,omitempty"`
+		_            struct{} `additionalProperties:"true"`
+		Owner        string   `json:"owner,omitempty"`
+		BusinessUnit string   `json:"business_unit,omitempty"`
 	} `json:"properties,omitzero"`
 }
 
@@ -129,7 +132,8 @@ type authzenBatch struct {
 
 type authzenBatchOutput struct {
 	Body struct {
-		AuthZENDecision
+		Decision    *bool             `json:"decision,omitempty" doc:"where no evaluations were sent"`
+		Context     *authzenContext   `json:"context,omitempty"`
 		Evaluations []AuthZENDecision `json:"evaluations,omitempty"`
 	}
 }
@@ -144,7 +148,7 @@ func (s *Server) evaluations(ctx context.Context, in *struct {
 	out := &authzenBatchOutput{}
 	if len(in.Body.Evaluations) == 0 {
 		d, err := s.evaluate(ctx, in.Environment, in.Body.AuthZENEvaluation)
-		out.Body.AuthZENDecision = d
+		out.Body.Decision, out.Body.Context = &d.Decision, d.Context
 		return out, err
 	}
 	for _, e := range in.Body.Evaluations {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -47,7 +48,7 @@ func (s *Server) bootstrapRoutes() {
 
 type bootstrapInput struct {
 	Body struct {
-		Login string `json:"login" required:"true" minLength:"1" maxLength:"256" doc:"the sign-in name, as the issuer's token says it"`
+		Login string `json:"login" required:"true" minLength:"1" maxLength:"256" doc:"who it is, as the configured claim of the issuer's token says it"`
 		Name  string `json:"name,omitempty" maxLength:"256"`
 	}
 }
@@ -64,15 +65,17 @@ func (s *Server) bootstrap(ctx context.Context, in *bootstrapInput) (*committedO
 			return tenant.Changeset{}, err
 		}
 		for _, a := range state.Assignments {
-			if a.Role == model.RoleAdministrator && a.Principal.Kind == access.UserPrincipal && a.Window.Open() {
+			if a.Role == model.RoleAdministrator && a.Window.Open() && somebody(state, a.Principal) {
 				return tenant.Changeset{}, problem("already-bootstrapped", http.StatusConflict, "somebody is Ambit Administrator already")
 			}
 		}
 		var changes []access.Change
-		user, ok := state.UserByLogin(in.Body.Login)
+		// The user must be the one that the token will name (principal).
+		user, ok := s.self(state, principal{claim: in.Body.Login})
 		if !ok {
+			source := cmp.Or(s.verifier.config.Source, "local")
 			user = access.User{
-				Environment: access.AmbitEnvironment, ID: access.UserID("local:" + in.Body.Login), Login: in.Body.Login, Name: in.Body.Name,
+				Environment: access.AmbitEnvironment, ID: access.UserID(source + ":" + in.Body.Login), Login: in.Body.Login, Name: in.Body.Name,
 				BusinessUnit: model.AmbitUnit, Enabled: true, ManagedBy: access.ByAPI,
 			}
 			changes = append(changes, access.Put(user))
@@ -91,4 +94,25 @@ func (s *Server) bootstrap(ctx context.Context, in *bootstrapInput) (*committedO
 	out := &committedOutput{}
 	out.Body.Revision = done.Revision
 	return out, s.store.UseBootstrap(ctx)
+}
+
+// somebody tells whether a principal is a person, or a team that has one.
+func somebody(state *access.State, p access.Principal) bool {
+	if p.Kind == access.UserPrincipal {
+		return true
+	}
+	team, _ := p.Team()
+	if unit, ok := team.DefaultOf(); ok {
+		for _, u := range state.Users {
+			if u.BusinessUnit == unit {
+				return true
+			}
+		}
+	}
+	for key := range state.Memberships {
+		if key.Team == team {
+			return true
+		}
+	}
+	return false
 }

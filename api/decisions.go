@@ -139,10 +139,18 @@ func principalNamed(state *access.State, text string) (access.Principal, error) 
 		if _, ok := access.TeamID(name).DefaultOf(); ok {
 			return access.TeamID(name).Principal(), nil
 		}
+		var found []access.TeamID // a name is unique within a unit only (Rule TEAM-9)
 		for id, t := range state.Teams {
-			if strings.EqualFold(t.Name, name) {
-				return id.Principal(), nil
+			if access.Fold(t.Name) == access.Fold(name) {
+				found = append(found, id)
 			}
+		}
+		switch len(found) {
+		case 1:
+			return found[0].Principal(), nil
+		case 0:
+		default:
+			return access.Principal{}, cannotJudge("%d teams of environment %s are called %q; name one by its id", len(found), state.Environment.ID, name)
 		}
 		return access.Principal{}, cannotJudge("team %q is not in environment %s", name, state.Environment.ID)
 	}
@@ -163,41 +171,49 @@ func unitOf(state *access.State, p access.Principal) access.BusinessUnitID {
 }
 
 // ask reads the question, checks that the caller may ask it, and finds the
-// snapshot to answer from.
+// snapshot to answer from. Who may ask is judged before what was found is told.
 func (s *Server) ask(ctx context.Context, env access.EnvironmentID, q Question) (engine.Question, *engine.Snapshot, error) {
-	if q.AtLeast > s.tenant.Revision() {
-		if err := s.tenant.Follow(ctx); err != nil {
-			return engine.Question{}, nil, err
-		}
-		if newest := s.tenant.Revision(); q.AtLeast > newest {
-			return engine.Question{}, nil, problem("revision-unknown", http.StatusConflict,
-				fmt.Sprintf("revision %d does not exist; the newest is %d", q.AtLeast, newest))
-		}
-	}
-	var asked engine.Question
-	var snapshot *engine.Snapshot
-	self := false
-	err := s.tenant.Read(func(v tenant.View) error {
-		var err error
-		if asked, err = question(v, env, q); err != nil {
-			return err
-		}
-		state, err := v.State(env)
-		if err != nil {
-			return err
-		}
-		own, ok := s.self(state, caller(ctx))
-		self = ok && own.ID == asked.User // everybody may ask about themselves
-		snapshot, err = v.Snapshot(env)
-		return err
-	})
-	// Who may ask is judged before what was found is told.
-	if !self {
+	asked, snapshot, self, err := s.read(ctx, env, q)
+	if !self { // everybody may ask about themselves
 		if mayErr := s.may(ctx, model.TableDecision, access.Read); mayErr != nil {
 			return engine.Question{}, nil, fmt.Errorf("questions about others: %w", mayErr)
 		}
 	}
+	if q.AtLeast <= s.tenant.Revision() {
+		return asked, snapshot, err
+	}
+	if err := s.tenant.Follow(ctx); err != nil {
+		return engine.Question{}, nil, err
+	}
+	if newest := s.tenant.Revision(); q.AtLeast > newest {
+		return engine.Question{}, nil, problem("revision-unknown", http.StatusConflict,
+			fmt.Sprintf("revision %d does not exist; the newest is %d", q.AtLeast, newest))
+	}
+	asked, snapshot, _, err = s.read(ctx, env, q)
 	return asked, snapshot, err
+}
+
+// read finds what a question names. It tells whether the caller asks about
+// themselves.
+func (s *Server) read(ctx context.Context, env access.EnvironmentID, q Question) (asked engine.Question, snapshot *engine.Snapshot, self bool, err error) {
+	err = s.tenant.Read(func(v tenant.View) error {
+		state, err := v.State(env)
+		if err != nil {
+			return err
+		}
+		user, err := userNamed(state, q.User)
+		if err != nil {
+			return err
+		}
+		own, ok := s.self(state, caller(ctx))
+		self = ok && own.ID == user
+		if asked, err = question(v, env, q); err != nil {
+			return err
+		}
+		snapshot, err = v.Snapshot(env)
+		return err
+	})
+	return asked, snapshot, self, err
 }
 
 func (s *Server) decide(env access.EnvironmentID, q engine.Question, snapshot *engine.Snapshot) (engine.Decision, error) {
@@ -228,14 +244,18 @@ func (s *Server) check(ctx context.Context, in *QuestionInput) (*answerOutput, e
 	return out, nil
 }
 
+// keepAnswer is the longest that an answer may be kept: until then a commit that
+// changes it, such as a grant's early end, may go unseen.
+const keepAnswer = time.Minute
+
 // cacheControl never lets an answer be kept beyond the instant at which time
-// alone could change it. One without a window is not to be kept either: the next
-// commit may change it.
+// alone could change it (Rule JIT-25), nor beyond keepAnswer. One without a window
+// is not to be kept at all: nothing announces the commit that changes it.
 func cacheControl(d engine.Decision, at time.Time) string {
 	if d.ValidUntil.IsZero() {
 		return "no-store"
 	}
-	return fmt.Sprintf("private, must-revalidate, max-age=%d", max(0, int(d.ValidUntil.Sub(at)/time.Second)))
+	return fmt.Sprintf("private, must-revalidate, max-age=%d", max(0, int(min(d.ValidUntil.Sub(at), keepAnswer)/time.Second)))
 }
 
 // Explanation is an answer with its origins, or with what is missing.

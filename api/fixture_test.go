@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -36,6 +37,7 @@ type world struct {
 	issuer *oidctest.Issuer
 	api    *api.Server
 	url    string
+	source string // of which the user claim holds ids; empty: it holds sign-in names
 	wall   time.Time
 	mono   time.Duration
 }
@@ -68,17 +70,28 @@ func newWorld(t *testing.T, without ...access.UserID) *world {
 		}
 		return false
 	})...)
+	w.serve(w.store, nil)
+	return w
+}
+
+// serve starts the server over a store, logging to log if it is not nil.
+func (w *world) serve(over api.Store, log io.Writer) {
+	w.t.Helper()
+	var logger *slog.Logger
+	if log != nil {
+		logger = slog.New(slog.NewTextHandler(log, nil))
+	}
+	var err error
 	w.api, err = api.New(api.Options{
-		Tenant: w.tenant, Store: w.store, Sync: still{}, Version: "test",
+		Tenant: w.tenant, Store: over, Sync: still{}, Version: "test", Logger: logger,
 		Authentication: &api.Authentication{
-			Issuer: w.issuer.URL, Audience: audience, Algorithms: []string{"ES256"}, UserClaim: "preferred_username", CAFile: w.issuer.CAFile,
+			Issuer: w.issuer.URL, Audience: audience, Algorithms: []string{"ES256"}, UserClaim: "preferred_username", Source: w.source, CAFile: w.issuer.CAFile,
 		},
 	})
-	require.NoError(t, err)
+	require.NoError(w.t, err)
 	server := httptest.NewServer(w.api.Handler())
-	t.Cleanup(server.Close)
+	w.t.Cleanup(server.Close)
 	w.url = server.URL
-	return w
 }
 
 // pass lets the world's clock go on.
@@ -159,7 +172,7 @@ func (w *world) as(user, method, path string, body any, header ...string) answer
 	if user == "" {
 		return w.send("", method, path, body, header...)
 	}
-	token, err := w.issuer.Token(user, map[string]any{"iat": w.wall.Unix(), "nbf": w.wall.Unix(), "exp": w.wall.Add(time.Hour).Unix()})
+	token, err := w.issuer.Token(user, map[string]any{"iat": w.wall.Unix(), "nbf": w.wall.Unix(), "exp": w.tenant.Now().Add(time.Hour).Unix()})
 	require.NoError(w.t, err)
 	return w.send(token, method, path, body, header...)
 }

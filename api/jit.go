@@ -113,10 +113,12 @@ func (s *Server) jitCaller(ctx context.Context, v tenant.View, state *access.Sta
 	if err != nil {
 		return c, err
 	}
+	if c.GivesAll, err = s.givesAll(v, p, state.Environment.ID); err != nil {
+		return c, err
+	}
 	for part, holds := range map[access.Privilege]*bool{
-		{Table: model.TablePolicy, Action: access.Write}:     &c.Admin,
-		{Table: model.TableRequest, Action: access.Read}:     &c.Auditor,
-		{Table: model.TableAssignment, Action: access.Write}: &c.GivesAll,
+		{Table: model.TablePolicy, Action: access.Write}: &c.Admin,
+		{Table: model.TableRequest, Action: access.Read}: &c.Auditor,
 	} {
 		d, err := ambit.Check(engine.Question{User: admin.ID, Table: part.Table, Action: part.Action, At: v.Now})
 		if err != nil {
@@ -185,7 +187,8 @@ func (s *Server) jitStep(ctx context.Context, env access.EnvironmentID, key, ope
 		return nil, err
 	}
 	reply := store.Reply{Method: "POST", Path: operation, Key: key, BodyDigest: digest(asked)}
-	running := strings.Join([]string{caller(ctx).claim, operation, key}, "\x00")
+	who := caller(ctx)
+	running := strings.Join([]string{string(who.Kind), who.ID, operation, key}, "\x00")
 	if key != "" {
 		if _, busy := s.running.LoadOrStore(running, nil); busy {
 			p := problem("in-progress", http.StatusConflict, "the first request with this key is still running")
@@ -207,7 +210,8 @@ func (s *Server) jitStep(ctx context.Context, env access.EnvironmentID, key, ope
 			return tenant.Changeset{}, err
 		}
 		reply := reply
-		reply.Caller, reply.Expires = by.Actor.ID, v.Now.Add(keepReplies)
+		// A person may be called like an operating system's user.
+		reply.Caller, reply.Expires = string(by.Actor.Kind)+":"+by.Actor.ID, v.Now.Add(keepReplies)
 		if key != "" {
 			replayed, err := s.replay(ctx, reply, out)
 			if replayed || err != nil {
@@ -215,9 +219,7 @@ func (s *Server) jitStep(ctx context.Context, env access.EnvironmentID, key, ope
 			}
 		}
 		made, err := jit.Step(view, event(by), v.Now)
-		for i := range made.Events {
-			made.Events[i].Correlation = correlation(ctx)
-		}
+		correlate(ctx, made.Events)
 		set := tenant.Changeset{Changes: made.Changes, Events: made.Events}
 		var answer any
 		if err != nil {
@@ -234,7 +236,7 @@ func (s *Server) jitStep(ctx context.Context, env access.EnvironmentID, key, ope
 			out.Body = shown(view, *made.Request, v.Now)
 			answer, reply.Status = out.Body, status
 		}
-		if key != "" && reply.Status < http.StatusInternalServerError {
+		if key != "" && kept(reply.Status) {
 			if reply.Body, err = json.Marshal(answer); err != nil {
 				return tenant.Changeset{}, err
 			}
@@ -252,6 +254,19 @@ func (s *Server) jitStep(ctx context.Context, env access.EnvironmentID, key, ope
 		out.ETag = etag(done.Revision)
 	}
 	return out, nil
+}
+
+// correlate says in the events which request of the API made them.
+func correlate(ctx context.Context, events []audit.Event) {
+	for i := range events {
+		events[i].Correlation = correlation(ctx)
+	}
+}
+
+// kept tells whether a repeat is to have the same answer: not one that another
+// sign-in, waiting or the server's recovery can change (Rule JIT-47).
+func kept(status int) bool {
+	return status < http.StatusInternalServerError && status != http.StatusUnauthorized && status != http.StatusTooManyRequests
 }
 
 // replay gives the stored answer of a request that was answered before.
@@ -402,6 +417,7 @@ func (s *Server) jitEvidence(ctx context.Context, in *RequestPath) (*struct {
 			return tenant.Changeset{}, err
 		}
 		made, err := jit.Step(view, jit.Event{Kind: jit.Show, By: by, Request: in.ID}, v.Now)
+		correlate(ctx, made.Events)
 		if err != nil {
 			return tenant.Changeset{}, err
 		}
@@ -519,13 +535,17 @@ func (s *Server) jitQueue(ctx context.Context, in *EnvironmentQuery) (*pageOutpu
 // tell of others (Rule JIT-77).
 func (s *Server) jitList(ctx context.Context, in *struct {
 	EnvironmentQuery
-	State  jit.State `query:"state" doc:"as stored: pending, approved, denied, cancelled, lapsed or void"`
+	State  jit.State `query:"state" enum:"pending,approved,denied,cancelled,lapsed,void" doc:"as stored"`
 	Cursor string    `query:"cursor"`
 	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
 },
 ) (*pageOutput[JITRequest], error) {
 	out := &pageOutput[JITRequest]{Body: Page[JITRequest]{Items: []JITRequest{}}}
-	q := store.RequestQuery{Environment: in.Environment, State: string(in.State), Before: in.Cursor, Limit: in.Limit + 1}
+	before, err := readCursor(ctx, in.Cursor, "requests", in.Environment, in.State)
+	if err != nil {
+		return nil, err
+	}
+	q := store.RequestQuery{Environment: in.Environment, State: string(in.State), Before: before, Limit: in.Limit + 1}
 	for {
 		versions, err := s.store.Requests(ctx, q)
 		if err != nil {
@@ -549,7 +569,7 @@ func (s *Server) jitList(ctx context.Context, in *struct {
 				continue
 			}
 			if len(out.Body.Items) == in.Limit {
-				out.Body.NextCursor = out.Body.Items[in.Limit-1].ID
+				out.Body.NextCursor = makeCursor(ctx, out.Body.Items[in.Limit-1].ID, "requests", in.Environment, in.State)
 				break
 			}
 			out.Body.Items = append(out.Body.Items, *one)
@@ -619,12 +639,15 @@ func (s *Server) jitPolicyStep(ctx context.Context, env access.EnvironmentID, id
 			}
 		case !errors.Is(err, store.ErrNotFound):
 			return tenant.Changeset{}, err
+		case ifMatch != "":
+			return tenant.Changeset{}, problem("precondition-failed", http.StatusPreconditionFailed, "there is no such policy any more")
 		}
 		by, err := s.jitCaller(ctx, v, view.State)
 		if err != nil {
 			return tenant.Changeset{}, err
 		}
 		made, err := jit.Step(view, event(by), v.Now)
+		correlate(ctx, made.Events)
 		var refused *jit.Refusal
 		if errors.As(err, &refused) {
 			refusal = refused

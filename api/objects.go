@@ -11,6 +11,7 @@ import (
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/audit"
+	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/model"
 	"github.com/ambit-iam/ambit/store"
 	"github.com/ambit-iam/ambit/tenant"
@@ -21,6 +22,7 @@ import (
 // by '~' where there are several.
 type noun[T access.Object] struct {
 	kind   access.Kind
+	parts  int    // of the key
 	path   string // under /v1/environments/{environment}/
 	single string
 	table  access.TableID
@@ -33,55 +35,55 @@ type noun[T access.Object] struct {
 func (s *Server) objectRoutes() {
 	handle(s, Route{"GET", "/v1/environments", model.TableEnvironment, access.Read}, "list-environments", "List the environments", s.listEnvironments)
 
-	register(s, noun[access.BusinessUnit]{kind: access.KindBusinessUnit, path: "business-units", single: "business unit", table: model.TableBusinessUnit,
+	register(s, noun[access.BusinessUnit]{kind: access.KindBusinessUnit, parts: 1, path: "business-units", single: "business unit", table: model.TableBusinessUnit,
 		manager: func(o access.BusinessUnit) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.BusinessUnit, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
 		}})
-	register(s, noun[access.Table]{kind: access.KindTable, path: "tables", single: "table", table: model.TableTable,
+	register(s, noun[access.Table]{kind: access.KindTable, parts: 1, path: "tables", single: "table", table: model.TableTable,
 		manager: func(o access.Table) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Table, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
 		}})
-	register(s, noun[access.Role]{kind: access.KindRole, path: "roles", single: "role", table: model.TableRole,
+	register(s, noun[access.Role]{kind: access.KindRole, parts: 1, path: "roles", single: "role", table: model.TableRole,
 		manager: func(o access.Role) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Role, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
 		}})
-	register(s, noun[access.User]{kind: access.KindUser, path: "users", single: "user", table: model.TableUser,
+	register(s, noun[access.User]{kind: access.KindUser, parts: 1, path: "users", single: "user", table: model.TableUser,
 		manager: func(o access.User) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.User, env access.EnvironmentID, key []string) error {
-			o.Environment, o.ManagedBy = env, access.ByAPI
+			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			return take(&o.ID, key, 0)
 		}})
-	register(s, noun[access.Team]{kind: access.KindTeam, path: "teams", single: "team", table: model.TableTeam,
+	register(s, noun[access.Team]{kind: access.KindTeam, parts: 1, path: "teams", single: "team", table: model.TableTeam,
 		manager: func(o access.Team) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Team, env access.EnvironmentID, key []string) error {
-			o.Environment, o.ManagedBy = env, access.ByAPI
+			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			return take(&o.ID, key, 0)
 		}})
-	register(s, noun[access.Membership]{kind: access.KindMembership, path: "memberships", single: "membership", table: model.TableTeam,
+	register(s, noun[access.Membership]{kind: access.KindMembership, parts: 2, path: "memberships", single: "membership", table: model.TableTeam,
 		manager: func(o access.Membership) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Membership, env access.EnvironmentID, key []string) error {
-			o.Environment, o.ManagedBy = env, access.ByAPI
+			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			if err := take(&o.Team, key, 0); err != nil {
 				return err
 			}
 			return take(&o.User, key, 1)
 		}})
-	register(s, noun[access.Assignment]{kind: access.KindAssignment, path: "assignments", single: "role assignment", table: model.TableAssignment,
+	register(s, noun[access.Assignment]{kind: access.KindAssignment, parts: 1, path: "assignments", single: "role assignment", table: model.TableAssignment,
 		manager: func(o access.Assignment) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Assignment, env access.EnvironmentID, key []string) error {
 			if o.Request != "" || o.Bound != nil {
 				return problem("not-yours", http.StatusUnprocessableEntity, "an elevation is made by an approved request, not by hand (Rule JIT-E-4)")
 			}
-			o.Environment, o.ManagedBy = env, access.ByAPI
+			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			return take(&o.ID, key, 0)
 		}})
-	register(s, noun[access.Record]{kind: access.KindRecord, path: "records", single: "record", table: model.TableRecord,
+	register(s, noun[access.Record]{kind: access.KindRecord, parts: 2, path: "records", single: "record", table: model.TableRecord,
 		manager: func(o access.Record) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Record, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
@@ -90,7 +92,7 @@ func (s *Server) objectRoutes() {
 			}
 			return take(&o.ID, key, 1)
 		}})
-	register(s, noun[access.Share]{kind: access.KindShare, path: "shares", single: "share", table: model.TableShare,
+	register(s, noun[access.Share]{kind: access.KindShare, parts: 4, path: "shares", single: "share", table: model.TableShare,
 		manager: func(o access.Share) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Share, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
@@ -106,9 +108,6 @@ func (s *Server) objectRoutes() {
 			}
 			if err := o.Principal.Kind.UnmarshalText([]byte(kind)); err != nil {
 				return problem("invalid-request", http.StatusUnprocessableEntity, err.Error())
-			}
-			if len(key) < 4 {
-				key = append(key, "") // the whole organization has no id
 			}
 			o.Principal.ID = key[3]
 			return nil
@@ -187,8 +186,30 @@ func (s *Server) listEnvironments(_ context.Context, _ *struct{}) (*pageOutput[a
 	})
 }
 
+// keyParts are the parts of the key in a path. Each object has one key there: a
+// second spelling would be another object to the checks of what is there already.
+func (n noun[T]) keyParts(key string) ([]string, error) {
+	if n.parts == 1 {
+		return []string{key}, nil
+	}
+	parts := strings.Split(key, "~")
+	if n.kind == access.KindShare && len(parts) == n.parts-1 && parts[2] == access.Everybody.String() {
+		parts = append(parts, "") // the whole organization has no id
+	}
+	if len(parts) != n.parts {
+		return nil, problem("invalid-request", http.StatusUnprocessableEntity, fmt.Sprintf("the key of a %s has %d parts, joined by ~", n.single, n.parts))
+	}
+	return parts, nil
+}
+
 // storeKey is the key as the store has it.
-func storeKey(key string) string { return access.JoinKey(strings.Split(key, "~")...) }
+func (n noun[T]) storeKey(key string) (string, error) {
+	parts, err := n.keyParts(key)
+	if err != nil || n.parts == 1 {
+		return key, err
+	}
+	return access.JoinKey(parts...), nil
+}
 
 func register[T access.Object](s *Server, n noun[T]) {
 	list := "/v1/environments/{environment}/" + n.path
@@ -198,7 +219,11 @@ func register[T access.Object](s *Server, n noun[T]) {
 		return listObjects[T](ctx, s, in, n.kind)
 	})
 	handle(s, Route{"GET", one, n.table, access.Read}, "get-"+name, "Get one "+n.single, func(ctx context.Context, in *KeyInput) (*objectOutput[T], error) {
-		version, err := s.store.Object(ctx, 0, in.Environment, n.kind, storeKey(in.Key))
+		key, err := n.storeKey(in.Key)
+		if err != nil {
+			return nil, err
+		}
+		version, err := s.store.Object(ctx, 0, in.Environment, n.kind, key)
 		if err != nil {
 			return nil, err
 		}
@@ -209,7 +234,11 @@ func register[T access.Object](s *Server, n noun[T]) {
 		Body T
 	}
 	handle(s, Route{"PUT", one, n.table, access.Write}, "put-"+name, "Create or replace one "+n.single, func(ctx context.Context, in *put) (*committedOutput, error) {
-		if err := n.adopt(&in.Body, in.Environment, strings.Split(in.Key, "~")); err != nil {
+		parts, err := n.keyParts(in.Key)
+		if err != nil {
+			return nil, err
+		}
+		if err := n.adopt(&in.Body, in.Environment, parts); err != nil {
 			return nil, err
 		}
 		return change(ctx, s, n, in.ChangeInput, access.Put(in.Body))
@@ -223,15 +252,19 @@ func listObjects[T access.Object](ctx context.Context, s *Server, in *listInput,
 	if _, err := s.tenant.Snapshot(in.Environment); err != nil {
 		return nil, err
 	}
+	after, err := readCursor(ctx, in.Cursor, in.Environment, kind)
+	if err != nil {
+		return nil, err
+	}
 	out := &pageOutput[T]{}
 	out.Body.Revision = s.tenant.Revision()
-	versions, err := s.store.Objects(ctx, out.Body.Revision, in.Environment, kind, in.Cursor, in.Limit+1)
+	versions, err := s.store.Objects(ctx, out.Body.Revision, in.Environment, kind, after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	if len(versions) > in.Limit {
 		versions = versions[:in.Limit]
-		out.Body.NextCursor = versions[in.Limit-1].Object.ObjectKey()
+		out.Body.NextCursor = makeCursor(ctx, versions[in.Limit-1].Object.ObjectKey(), in.Environment, kind)
 	}
 	out.Body.Items = make([]T, len(versions))
 	for i, v := range versions {
@@ -244,7 +277,13 @@ func listObjects[T access.Object](ctx context.Context, s *Server, in *listInput,
 // here: files and directories are changed where they are.
 func change[T access.Object](ctx context.Context, s *Server, n noun[T], in ChangeInput, c access.Change) (*committedOutput, error) {
 	out := &committedOutput{}
-	key := storeKey(in.Key)
+	key, err := n.storeKey(in.Key)
+	if err != nil {
+		return nil, err
+	}
+	if !c.Delete {
+		key = c.Object.ObjectKey() // whatever the path says, this is what is written
+	}
 	done, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
 		if _, err := v.State(in.Environment); err != nil {
 			return tenant.Changeset{}, err
@@ -269,6 +308,11 @@ func change[T access.Object](ctx context.Context, s *Server, n noun[T], in Chang
 		case in.IfMatch != "":
 			return tenant.Changeset{}, problem("precondition-failed", http.StatusPreconditionFailed, "there is no such object any more")
 		}
+		if !c.Delete {
+			if err := s.mayGive(ctx, v, c.Object); err != nil {
+				return tenant.Changeset{}, err
+			}
+		}
 		operation := "put"
 		if c.Delete {
 			operation = "delete"
@@ -280,6 +324,58 @@ func change[T access.Object](ctx context.Context, s *Server, n noun[T], in Chang
 	})
 	out.Body.Revision = done.Revision
 	return out, err
+}
+
+// mayGive refuses a change by which somebody could come to more than they may
+// give (Rule ACC-5). To put people into teams, change roles and change who
+// somebody is gives as an assignment does, and needs the same privilege. In
+// Ambit's own environment only who may do everything may give anything.
+func (s *Server) mayGive(ctx context.Context, v tenant.View, o access.Object) error {
+	switch o.ObjectKind() {
+	case access.KindAssignment, access.KindMembership, access.KindRole, access.KindUser, access.KindTeam, access.KindBusinessUnit:
+	default:
+		return nil
+	}
+	p := caller(ctx)
+	if p.Kind == audit.Local {
+		return nil
+	}
+	gives, err := s.givesAll(v, p, o.ObjectEnvironment())
+	if err == nil && !gives {
+		err = fmt.Errorf("by this change somebody could hold more than you may give; an Ambit Administrator can make it (Rule ACC-5): %w", errForbidden)
+	}
+	return err
+}
+
+// givesAll tells whether the caller may give every role of an environment.
+func (s *Server) givesAll(v tenant.View, p principal, env access.EnvironmentID) (bool, error) {
+	state, err := v.State(access.AmbitEnvironment)
+	if err != nil {
+		return false, err
+	}
+	user, ok := s.self(state, p)
+	if !ok {
+		return false, nil
+	}
+	ambit, err := v.Snapshot(access.AmbitEnvironment)
+	if err != nil {
+		return false, err
+	}
+	needed := []access.Privilege{{Table: model.TableAssignment, Action: access.Write}}
+	if env == access.AmbitEnvironment {
+		for table := range state.Tables {
+			for action := access.Create; action < access.Actions; action++ {
+				needed = append(needed, access.Privilege{Table: table, Action: action})
+			}
+		}
+	}
+	for _, need := range needed {
+		d, err := ambit.Check(engine.Question{User: user.ID, Table: need.Table, Action: need.Action, At: v.Now})
+		if err != nil || !d.Allowed {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // event is an audit event of the caller's.

@@ -140,10 +140,19 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 		p := problem("busy", http.StatusServiceUnavailable, "others kept changing the store; try again")
 		p.header = http.Header{"Retry-After": {"1"}}
 		return p
+	case errors.Is(err, store.ErrFenced):
+		p := problem("not-leading", http.StatusServiceUnavailable, "another process has taken over writing; nothing was changed, try again")
+		p.header = http.Header{"Retry-After": {"1"}}
+		return p
+	case errors.Is(err, errIssuer):
+		s.log.Error("the issuer cannot be asked", "request", correlation(ctx), "error", err)
+		p := problem("issuer-unreachable", http.StatusServiceUnavailable, "tokens cannot be checked: their issuer does not answer; try again, or look into the server's log")
+		p.header = http.Header{"Retry-After": {"5"}}
+		return p
 	case errors.Is(err, store.ErrReadOnly):
 		return problem("store-read-only", http.StatusServiceUnavailable, "the store cannot be written: its disk is full or read-only; nothing was changed, and decisions go on")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return problem("cancelled", http.StatusServiceUnavailable, "the request was ended before it was done; nothing was changed")
+		return problem("cancelled", http.StatusServiceUnavailable, "the request was ended before it was done; see what was changed before you repeat it")
 	}
 	id := correlation(ctx)
 	s.log.Error("request not answered", "request", id, "error", err)
@@ -152,19 +161,15 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 
 // flatten lists the errors that are joined in err, at any depth.
 func flatten(err error) []error {
-	switch e := err.(type) {
-	case interface{ Unwrap() []error }:
-		var all []error
-		for _, one := range e.Unwrap() {
-			all = append(all, flatten(one)...)
-		}
-		return all
-	case interface{ Unwrap() error }:
-		if inner := flatten(e.Unwrap()); len(inner) > 1 {
-			return inner
-		}
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return []error{err}
 	}
-	return []error{err}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, flatten(one)...)
+	}
+	return all
 }
 
 // transform turns the framework's own errors, such as an unknown field, into

@@ -32,6 +32,7 @@ import (
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/audit"
 	"github.com/ambit-iam/ambit/engine"
+	"github.com/ambit-iam/ambit/model"
 	"github.com/ambit-iam/ambit/store"
 	"github.com/ambit-iam/ambit/tenant"
 )
@@ -92,7 +93,12 @@ const (
 	maxBody = 1 << 20 // bytes of a request
 	// keepReplies is how long an idempotency key is remembered (Rule JIT-47).
 	keepReplies = 48 * time.Hour
+	// writeWithin is how long a client may take to read an answer.
+	writeWithin = time.Minute
 )
+
+// methods are those that a route can have.
+var methods = [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
 // New makes a server. It fails where a security setting is missing or wrong
 // (Rule SEC-3).
@@ -110,7 +116,7 @@ func New(o Options) (*Server, error) {
 	s.metrics = newMetrics(o.Metrics, o.Tenant)
 	if o.Authentication != nil {
 		var err error
-		if s.verifier, err = newVerifier(*o.Authentication, o.Tenant.Now); err != nil {
+		if s.verifier, err = newVerifier(*o.Authentication, o.Tenant.Now, s.log); err != nil {
 			return nil, err
 		}
 	}
@@ -138,10 +144,15 @@ func New(o Options) (*Server, error) {
 
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	s.mux.HandleFunc("GET /readyz", s.readyz)
-	s.mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, problem("not-found", http.StatusNotFound, "no such route; /openapi.json lists them"))
+	measured := promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})
+	s.mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.may(r.Context(), model.TableMetrics, access.Read); err != nil {
+			writeProblem(w, s.problemOf(r.Context(), err))
+			return
+		}
+		measured.ServeHTTP(w, r)
 	})
+	s.mux.HandleFunc("/", s.noRoute)
 	return s, nil
 }
 
@@ -161,13 +172,32 @@ func schemaName(t reflect.Type, hint string) string {
 // Routes lists the routes under /v1.
 func (s *Server) Routes() []Route { return s.routes }
 
+// noRoute answers what no pattern takes: 405 where another method would do.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range methods {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); pattern != "/" && pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		writeProblem(w, problem("not-found", http.StatusNotFound, "no such route; /openapi.json lists them"))
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	writeProblem(w, problem("method-not-allowed", http.StatusMethodNotAllowed, "this route takes "+strings.Join(allowed, ", ")))
+}
+
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	err := s.store.Ping(r.Context())
 	if err == nil && s.ready != nil {
 		err = s.ready(r.Context())
 	}
-	if err != nil {
-		writeProblem(w, problem("not-ready", http.StatusServiceUnavailable, err.Error()))
+	if err != nil { // anybody may ask, so that the cause is for the log
+		s.log.Warn("not ready", "request", correlation(r.Context()), "error", err)
+		writeProblem(w, problem("not-ready", http.StatusServiceUnavailable, "the server does not want to be asked now; its log has the cause"))
 		return
 	}
 	_, _ = w.Write([]byte("ready\n"))
@@ -233,9 +263,12 @@ func (s *Server) signedIn(claim string) (principal, error) {
 // LocalHandler answers requests of somebody who holds the store's files on this
 // host: they may do everything but take part in elevation, which needs a person
 // with a sign-in.
-func (s *Server) LocalHandler(osUser string) http.Handler {
-	p := principal{Actor: audit.Actor{Kind: audit.Local, ID: osUser}}
-	return s.wrap(func(*http.Request) (principal, error) { return p, nil })
+//
+// osUser tells who they are, from the request's context.
+func (s *Server) LocalHandler(osUser func(context.Context) string) http.Handler {
+	return s.wrap(func(r *http.Request) (principal, error) {
+		return principal{Actor: audit.Actor{Kind: audit.Local, ID: osUser(r.Context())}}, nil
+	})
 }
 
 // wrap puts around the routes what every request needs.
@@ -248,7 +281,9 @@ func (s *Server) wrap(authenticate func(*http.Request) (principal, error)) http.
 		defer func() {
 			if cause := recover(); cause != nil {
 				s.log.Error("internal error", "request", id, "cause", cause, "stack", string(debug.Stack()))
-				if recorder.status == 0 {
+				if recorder.status != 0 {
+					defer panic(http.ErrAbortHandler) // half an answer must not look whole
+				} else {
 					writeProblem(recorder, problem("internal", http.StatusInternalServerError, fmt.Sprintf("something is wrong on the server; its log has the cause under %q", id)))
 				}
 			}
@@ -258,6 +293,7 @@ func (s *Server) wrap(authenticate func(*http.Request) (principal, error)) http.
 		w.Header().Set("X-Request-Id", id)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		r.Body = http.MaxBytesReader(recorder, r.Body, maxBody)
 		if !open(r) {
 			p, err := authenticate(r.WithContext(ctx))
@@ -282,7 +318,7 @@ func (s *Server) wrap(authenticate func(*http.Request) (principal, error)) http.
 // open tells whether a route needs no caller (Rule SEC-1).
 func open(r *http.Request) bool {
 	switch r.URL.Path {
-	case "/healthz", "/readyz", "/metrics", "/openapi.json", "/openapi.yaml":
+	case "/healthz", "/readyz", "/openapi.json", "/openapi.yaml":
 		return true
 	}
 	return strings.HasPrefix(r.URL.Path, "/.well-known/")
@@ -293,16 +329,19 @@ type statusRecorder struct {
 	status int
 }
 
+// WriteHeader begins the answer. From then on a client that does not read it is
+// waited for no longer than writeWithin; the handler itself may have taken long.
 func (r *statusRecorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
+		_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeWithin)) // in process there is none
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *statusRecorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
-		r.status = http.StatusOK
+		r.WriteHeader(http.StatusOK)
 	}
 	return r.ResponseWriter.Write(b)
 }

@@ -161,13 +161,26 @@ type daemon struct {
 	sync   *dirsync.Syncer
 	api    *api.Server
 
-	mu    sync.Mutex // guards what a reload replaces
-	files files
-	rules *mapping.Rules
-	// applied is the revision for which the policies of the files were last
-	// compared; told is the complaint that the log has about them.
-	applied access.Revision
-	told    string
+	// running is held by every request, and in the end by who closes the store.
+	running sync.RWMutex
+
+	// mu guards what a reload replaces. It is taken inside judgements, so that who
+	// holds it must not commit.
+	mu      sync.Mutex
+	files   files
+	rules   *mapping.Rules
+	reloads int
+
+	// applying serialises the comparing of policies, and guards what follows.
+	applying sync.Mutex
+	applied  compared // what was last compared
+	told     string   // the complaint that the log has about it
+}
+
+// compared is what the policies depend on: the files, and the names there are.
+type compared struct {
+	revision access.Revision
+	reloads  int
 }
 
 // assemble opens the store and puts the rooms together. Nothing runs yet.
@@ -196,10 +209,12 @@ func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daem
 		return nil, err
 	}
 	d.sync = dirsync.New(d.store, d.tenant, synced, dirsync.SyncerOptions{Logger: d.log, Now: d.tenant.Now})
+	authentication := c.Authentication
+	authentication.CAFile = c.File(authentication.CAFile)
 	metrics := prometheus.NewRegistry()
 	registerSync(metrics, d.sync)
 	d.api, err = api.New(api.Options{
-		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &c.Authentication,
+		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &authentication,
 		Logger: d.log, Metrics: metrics, Version: version,
 	})
 	return d, err
@@ -233,7 +248,8 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.files, d.rules, d.applied = f, rules, 0
+	d.files, d.rules = f, rules
+	d.reloads++
 	out := dirsync.Config{Rules: rules, Model: f.model}
 	for _, s := range d.config.Sources {
 		out.Sources = append(out.Sources, dirsync.Source{ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval)})
@@ -273,7 +289,12 @@ func (d *daemon) ship(ctx context.Context) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("replace the bootstrap credential: %w", err)
 	}
-	if err := os.WriteFile(path, []byte(credential+"\n"), 0o600); err != nil {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // never through a link that somebody put there
+	if err != nil {
+		return fmt.Errorf("write the bootstrap credential: %w", err)
+	}
+	_, err = file.WriteString(credential + "\n")
+	if err = errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("write the bootstrap credential: %w", err)
 	}
 	d.log.Info("wrote the one-time credential of the first administrator", "file", path)
@@ -286,9 +307,12 @@ func (d *daemon) close() error { return d.store.Close() }
 // directory has yet to bring are complained of once, and looked for again when
 // something has changed.
 func (d *daemon) policies(ctx context.Context) error {
+	d.applying.Lock()
+	defer d.applying.Unlock()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.applied == d.tenant.Revision() {
+	declared, now := d.files.policies, compared{d.tenant.Revision(), d.reloads}
+	d.mu.Unlock()
+	if d.applied == now {
 		return nil
 	}
 	var missing []error
@@ -305,7 +329,7 @@ func (d *daemon) policies(ctx context.Context) error {
 		names := jit.NewNames(states...)
 		wanted := map[access.EnvironmentID][]jit.Policy{}
 		unresolved := map[access.EnvironmentID]bool{}
-		for _, source := range d.files.policies {
+		for _, source := range declared {
 			p, err := source.Policy(names)
 			if err != nil {
 				missing = append(missing, err)
@@ -338,8 +362,12 @@ func (d *daemon) policies(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("apply the files' elevation policies: %w", err)
 	}
-	d.applied = done.Revision
-	if complaint := errors.Join(missing...); complaint != nil && complaint.Error() != d.told {
+	now.revision = done.Revision
+	d.applied = now
+	complaint := errors.Join(missing...)
+	if complaint == nil {
+		d.told = ""
+	} else if complaint.Error() != d.told {
 		d.told = complaint.Error()
 		d.log.Warn("elevation policies wait for what they name", "problem", d.told)
 	}

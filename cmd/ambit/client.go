@@ -44,7 +44,7 @@ func (c *command) connect(ctx context.Context) (*client, error) {
 	if who, err := user.Current(); err == nil {
 		name = who.Username
 	}
-	return &client{http: &http.Client{Transport: inProcess{d.api.LocalHandler(name)}}, base: "http://ambit", close: d.close}, nil
+	return &client{http: &http.Client{Transport: inProcess{d.api.LocalHandler(func(context.Context) string { return name })}}, base: "http://ambit", close: d.close}, nil
 }
 
 // daemon finds a running daemon: --server, or the socket of the one on this host.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -75,10 +77,20 @@ func (d *daemon) listen(ctx context.Context, ready func(address string), syncing
 	address := listener.Addr().String()
 	servers := []func() error{}
 	group, ctx := errgroup.WithContext(ctx)
-	web := d.server(d.api.Handler())
+	// Requests go on while the server stops, for as long as that may take.
+	asked, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	web := d.server(asked, d.api.Handler())
+	if t := d.config.TLS; t != nil {
+		pair, err := tls.LoadX509KeyPair(d.config.File(t.Certificate), d.config.File(t.Key))
+		if err != nil {
+			return errors.Join(hinted{fmt.Errorf("tls: %w", err), "tls.certificate and tls.key in " + d.config.Path + " name PEM files that belong together"}, listener.Close())
+		}
+		web.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	}
 	servers = append(servers, func() error {
-		if t := d.config.TLS; t != nil {
-			return web.ServeTLS(listener, d.config.File(t.Certificate), d.config.File(t.Key))
+		if web.TLSConfig != nil {
+			return web.ServeTLS(listener, "", "")
 		}
 		return web.Serve(listener)
 	})
@@ -88,7 +100,8 @@ func (d *daemon) listen(ctx context.Context, ready func(address string), syncing
 		if err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		local := d.server(d.api.LocalHandler("socket"))
+		local := d.server(asked, d.api.LocalHandler(peer))
+		local.ConnContext = withPeer
 		servers = append(servers, func() error { return local.Serve(socket) })
 		closing = append(closing, local)
 	}
@@ -105,35 +118,62 @@ func (d *daemon) listen(ctx context.Context, ready func(address string), syncing
 		_, _ = systemd.SdNotify(false, systemd.SdNotifyStopping) // no service manager is no fault
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 		defer cancel()
-		var errs []error
 		for _, s := range closing {
-			errs = append(errs, s.Shutdown(stop))
+			if err := s.Shutdown(stop); err != nil {
+				d.log.Warn("requests that still ran were cut off", "after", stopWithin, "error", err)
+				_ = s.Close() // its error is of a listener that Shutdown has closed
+			}
 		}
-		return errors.Join(errs...)
+		abandon()        // what was cut off must end before the store is closed
+		d.running.Lock() // for good
+		return nil
 	})
 	group.Go(func() error { return d.tenant.Run(ctx, followEvery, tenant.WatermarkEvery) })
 	group.Go(func() error { return syncing(ctx) })
 	group.Go(func() error { return d.tidy(ctx, sweep) })
-	group.Go(func() error { return d.reloadOnHangup(ctx) })
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // before anybody is told that the daemon is ready
+	defer signal.Stop(hangup)
+	group.Go(func() error { return d.reloadOnHangup(ctx, hangup) })
 	group.Go(func() error { return d.watchdog(ctx) })
 	ready(address)
 	_, _ = systemd.SdNotify(false, systemd.SdNotifyReady) // no service manager is no fault
 	return group.Wait()
 }
 
-func (d *daemon) server(h http.Handler) *http.Server {
+func (d *daemon) server(ctx context.Context, h http.Handler) *http.Server {
+	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.running.RLock()
+		defer d.running.RUnlock()
+		h.ServeHTTP(w, r)
+	})
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: counted, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 	}
 }
 
 // listenSocket opens the socket for commands on this host, for this user only.
-// What a daemon that was killed left behind is replaced; the store's lock has
-// made sure that none runs.
+// What a daemon that was killed left behind is replaced: a socket on which nobody
+// answers, and nothing else.
 func listenSocket(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("replace the socket of an earlier daemon: %w", err)
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("open the socket for commands: %w", err)
+	case info.Mode().Type() != os.ModeSocket:
+		return nil, hinted{fmt.Errorf("open the socket for commands: %s is there and is not a socket", path), "set socket in the configuration to another path"}
+	default:
+		if conn, err := net.Dial("unix", path); err == nil {
+			_ = conn.Close() // it was a test
+			return nil, hinted{fmt.Errorf("open the socket for commands: another daemon answers at %s", path), "stop it, or set socket in this one's configuration to another path"}
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("replace the socket of an earlier daemon: %w", err)
+		}
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err == nil && info.Mode().Perm()&0o022 != 0 && info.Mode()&os.ModeSticky == 0 {
+		return nil, hinted{fmt.Errorf("open the socket for commands: others may write to its folder %s, and could put their own in its place", filepath.Dir(path)), "chmod go-w " + filepath.Dir(path)}
 	}
 	old := syscall.Umask(0o177)
 	defer syscall.Umask(old)
@@ -167,10 +207,7 @@ func (d *daemon) tidy(ctx context.Context, every time.Duration) error {
 
 // reloadOnHangup reads the files anew on SIGHUP. The last good ones stay where
 // the new ones have a fault (Rule REL-14).
-func (d *daemon) reloadOnHangup(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func (d *daemon) reloadOnHangup(ctx context.Context, hangup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
