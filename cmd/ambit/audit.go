@@ -84,7 +84,7 @@ func printEvents(w io.Writer, events []audit.Event) error {
 		if e.Environment != "" {
 			where = string(e.Environment) + " " + where
 		}
-		fmt.Fprintf(table, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.Revision, e.At.Local().Format(time.DateTime), plain(who), e.Operation, e.Result, plain(where), plain(e.Reason))
+		fmt.Fprintf(table, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Seq, e.Revision, e.At.Local().Format(time.DateTime), line(who), e.Operation, e.Result, line(where), line(e.Reason))
 	}
 	return table.Flush()
 }

@@ -67,7 +67,7 @@ func (c *command) jitEligible() *cobra.Command {
 						case o.Problem != "":
 							now = string(o.Problem)
 						}
-						fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", o.Environment, plain(o.RoleName), plain(o.BusinessUnitName), o.MaxDuration, now)
+						fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", o.Environment, line(o.RoleName), line(o.BusinessUnitName), o.MaxDuration, now)
 					}
 					return t.Flush()
 				})
@@ -235,7 +235,7 @@ func printRequest(w io.Writer, r api.JITRequest) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(t, "%s\t%s\n", name, plain(value))
+			fmt.Fprintf(t, "%s\t%s\n", name, line(value))
 		}
 	}
 	line("request", r.ID)
@@ -284,7 +284,7 @@ func printRequests(w io.Writer, list []api.JITRequest) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "REQUEST\tSTATUS\tWHO\tROLE\tIN\tFOR\tWHY")
 	for _, r := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Status, r.Beneficiary, r.Role, r.Environment, r.Duration, plain(firstLine(r.Justification)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Status, r.Beneficiary, r.Role, r.Environment, r.Duration, line(firstLine(r.Justification)))
 	}
 	return t.Flush()
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -149,16 +150,16 @@ func (c *command) finish(err error) int {
 		fmt.Fprintf(c.err, "ambit: error: %d %s; nothing was changed\n", len(faults), plural(len(faults), "fault", "faults"))
 		return exitUsage
 	case errors.As(err, &problem):
-		fmt.Fprintf(c.err, "ambit: error: %s (%s)\n", problem.Detail, strings.TrimPrefix(problem.Type, "urn:ambit:problem:"))
+		fmt.Fprintf(c.err, "ambit: error: %s (%s)\n", plain(problem.Detail), strings.TrimPrefix(problem.Type, "urn:ambit:problem:"))
 		for _, f := range problem.Errors {
-			fmt.Fprintf(c.err, "  %s: %s\n", f.Pointer, f.Detail)
+			fmt.Fprintf(c.err, "  %s: %s\n", plain(f.Pointer), plain(f.Detail))
 		}
 		if hint, ok := problem.Members["hint"].(string); ok && hint != "" {
-			fmt.Fprintf(c.err, "ambit: hint: %s\n", hint)
+			fmt.Fprintf(c.err, "ambit: hint: %s\n", plain(hint))
 		}
 		return exitFailed
 	}
-	fmt.Fprintf(c.err, "ambit: error: %v\n", err)
+	fmt.Fprintf(c.err, "ambit: error: %s\n", plain(err.Error()))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(c.err, "ambit: hint: %s\n", hint)
 	}
@@ -226,9 +227,15 @@ func (c *command) load() (*configs.Config, error) {
 // the terminal (Rule SEC-6).
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || unicode.Is(unicode.Bidi_Control, r) {
 			return '�'
 		}
 		return r
 	}, s)
+}
+
+// line is plain for one line or one cell of a table: text from outside must not
+// begin another.
+func line(s string) string {
+	return strings.NewReplacer("\n", "�", "\t", "�", "\u2028", "�", "\u2029", "�").Replace(plain(s))
 }
