@@ -1,0 +1,147 @@
+// Command bench measures what the design sets goals for, in one run on one
+// machine, and writes docs/benchmarks.md. Times are compared with yardsticks that
+// are measured beside them: B, an ldapsearch of the same data from the same
+// slapd, and m, a lookup in a Go map of the same population.
+//
+// It runs the binary that `make build` made and the packages' own benchmarks; it
+// has no measurement of their insides itself.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	var o options
+	parts := flag.String("parts", "sync,load,change,check", "what to measure, of these")
+	flag.StringVar(&o.ambit, "ambit", "bin/ambit", "the binary to measure")
+	flag.IntVar(&o.people, "people", 50_000, "how large a company to sync; a tenth as many groups, four memberships each")
+	flag.IntVar(&o.runs, "runs", 3, "how often the sync and its yardstick are run; the median counts")
+	to := flag.String("to", "docs/benchmarks.md", "the page to write; - for the standard output")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := measure(ctx, o, strings.Split(*parts, ","), *to); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	ambit  string
+	people int
+	runs   int
+}
+
+// line is one figure of the page.
+type line struct {
+	what, figure, ratio string
+	// goal is what the ratio should be at most; zero: no goal is set.
+	goal, got float64
+}
+
+func measure(ctx context.Context, o options, parts []string, to string) error {
+	var lines []line
+	for _, part := range parts {
+		f, ok := map[string]func(context.Context, options) ([]line, error){
+			"sync": measureSync, "load": measureLoad, "change": measureChange, "check": measureCheck,
+		}[part]
+		if !ok {
+			return fmt.Errorf("unknown part %q", part)
+		}
+		fmt.Fprintln(os.Stderr, "measuring:", part)
+		more, err := f(ctx, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+		lines = append(lines, more...)
+	}
+	page := render(o, parts, lines)
+	if to == "-" {
+		_, err := os.Stdout.WriteString(page)
+		return err
+	}
+	return os.WriteFile(to, []byte(page), 0o644)
+}
+
+// render writes the page.
+func render(o options, parts []string, lines []line) string {
+	var b strings.Builder
+	command := "make bench"
+	if len(os.Args) > 1 {
+		command = "go run ./bench " + strings.Join(os.Args[1:], " ")
+	}
+	fmt.Fprintf(&b, `# Benchmarks
+
+Measured by `+"`%s`"+` on %s: %s, %d cores, %s, revision %s. Other machines give other seconds; the ratios
+are what counts. Each is measured in one run with its yardstick: B is `+"`ldapsearch`"+` reading the same data in pages of 1000 from the same
+slapd over TLS, m is one lookup in a Go map of the same population. What runs as a whole process is run %d times, each beside its
+yardstick, and the medians count; the rest are the packages' own benchmarks (`+"`go test -bench`"+`).
+
+| What | Figure | Ratio | Goal | |
+|---|---|---|---|---|
+`, command, time.Now().UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), runtime.Version(), revision(), o.runs)
+	missed := 0
+	for _, l := range lines {
+		goal, verdict := "", ""
+		if l.goal > 0 {
+			goal, verdict = fmt.Sprintf("at most %g", l.goal), "met"
+			if l.got > l.goal {
+				verdict = "**missed**"
+				missed++
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", l.what, l.figure, l.ratio, goal, verdict)
+	}
+	if missed > 0 {
+		fmt.Fprintf(&b, "\n%d of the goals %s missed.\n", missed, map[bool]string{true: "is", false: "are"}[missed == 1])
+	}
+	if slices.Contains(parts, "sync") {
+		fmt.Fprintf(&b, `
+The company is generated from a seed (`+"`testdata/company`"+`): %d people, %d groups of 40 members, %d memberships, %d business units. A
+full sync is timed from the start of the process, with an empty SQLite store, to the first question that the socket answers with
+"allowed": reading and mirroring, the rules, the plan with its guards and digest, the commit with its audit event, the snapshot.
+
+Of the live heap at its largest, by the profile of one such sync, about half is the plan of the first sync (what the rules want, the
+changes, their digest), a fifth what the changes expand to, a sixth the directory's mirror, and the rest the state and the engine's
+snapshot. What is resident above that is garbage that the collector leaves until the heap has doubled (GOGC=100).
+`, o.people, o.people/10, o.people*4, 200)
+	}
+	return b.String()
+}
+
+func processor() string {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	for text := range strings.Lines(string(b)) {
+		if name, value, _ := strings.Cut(text, ":"); strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+func revision() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// median of at least one duration.
+func median(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2]
+}

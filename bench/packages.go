@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// result is what a benchmark reported: its metrics by their unit.
+type result map[string]float64
+
+// benchmarks runs a package's benchmarks and reads what they report, by their
+// names without the number of processors.
+func benchmarks(ctx context.Context, pkg, pattern string, args ...string) (map[string]result, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-run", "^$", "-bench", pattern, "-benchmem", "-timeout", "30m", pkg}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	all := map[string]result{}
+	for text := range strings.Lines(string(out)) {
+		words := strings.Fields(text)
+		if len(words) < 4 || !strings.HasPrefix(words[0], "Benchmark") {
+			continue
+		}
+		name := words[0]
+		if i := strings.LastIndexByte(name, '-'); i > 0 {
+			name = name[:i]
+		}
+		r := result{}
+		for i := 2; i+1 < len(words); i += 2 {
+			if r[words[i+1]], err = strconv.ParseFloat(words[i], 64); err != nil {
+				return nil, fmt.Errorf("%s: %w", text, err)
+			}
+		}
+		all[name] = r
+	}
+	return all, nil
+}
+
+// get is a metric that must be there.
+func get(all map[string]result, name, unit string) (float64, error) {
+	v, ok := all[name][unit]
+	if !ok {
+		return 0, fmt.Errorf("benchmark %s reported no %s", name, unit)
+	}
+	return v, nil
+}
+
+func duration(ns float64) time.Duration {
+	d := time.Duration(ns)
+	switch {
+	case d > time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d > time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d
+}
+
+// measureLoad compares loading a snapshot from SQLite with reading its rows.
+func measureLoad(ctx context.Context, _ options) ([]line, error) {
+	all, err := benchmarks(ctx, "./store/sqlstore", "^BenchmarkLoad$/^sqlite$", "-benchtime", "5x")
+	if err != nil {
+		return nil, err
+	}
+	state, err1 := get(all, "BenchmarkLoad/sqlite/state", "ns/op")
+	rows, err2 := get(all, "BenchmarkLoad/sqlite/yardstick", "ns/op")
+	made, err3 := benchmarks(ctx, "./engine", "^BenchmarkNew$", "-benchtime", "5x")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	index, err := get(made, "BenchmarkNew", "ns/op")
+	if err != nil {
+		return nil, err
+	}
+	return []line{
+		{what: "Reading 50,000 users and 200,000 memberships from SQLite with database/sql", figure: duration(rows).String()},
+		{what: "Loading them as state", figure: duration(state).String(), ratio: fmt.Sprintf("%.2f × database/sql", state/rows)},
+		{what: "The same and the engine's snapshot of 50,000 users", figure: duration(state + index).String(),
+			ratio: fmt.Sprintf("%.2f × database/sql", (state+index)/rows), goal: 3, got: (state + index) / rows},
+	}, nil
+}
+
+// measureChange compares one membership's way in a small and a large organisation.
+func measureChange(ctx context.Context, _ options) ([]line, error) {
+	const name = "BenchmarkSync_one_membership"
+	all, err := benchmarks(ctx, "./sync", "^"+name+"$", "-benchtime", "300x")
+	if err != nil {
+		return nil, err
+	}
+	a, err1 := get(all, name, "µs-at-5000")
+	b, err2 := get(all, name, "µs-at-50000")
+	engine, err3 := benchmarks(ctx, "./engine", "^BenchmarkApplyMembership$")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	c, err1 := get(engine, "BenchmarkApplyMembership/5000", "ns/op")
+	d, err2 := get(engine, "BenchmarkApplyMembership/50000", "ns/op")
+	return []line{
+		{what: "One membership from the source's page to the engine's snapshot, with its commits to disk: 5,000 users", figure: duration(a * 1000).String()},
+		{what: "… 50,000 users", figure: duration(b * 1000).String(), ratio: fmt.Sprintf("%.2f × 5,000", b/a), goal: 1.5, got: b / a},
+		{what: "Of that, applying it to the snapshot and the next check: 5,000 users", figure: duration(c).String()},
+		{what: "… 50,000 users", figure: duration(d).String(), ratio: fmt.Sprintf("%.2f × 5,000", d/c)},
+	}, errors.Join(err1, err2)
+}
+
+// measureCheck compares a question with a lookup in a map.
+func measureCheck(ctx context.Context, _ options) ([]line, error) {
+	all, err := benchmarks(ctx, "./engine", "^BenchmarkCheck$")
+	if err != nil {
+		return nil, err
+	}
+	m, err1 := get(all, "BenchmarkCheck", "m")
+	question, err2 := get(all, "BenchmarkCheck", "ns/question")
+	lookup, err3 := get(all, "BenchmarkCheck", "ns/lookup")
+	allocations, err4 := get(all, "BenchmarkCheck", "allocs/op")
+	return []line{
+		{what: "One lookup in a Go map of 50,000 users", figure: fmt.Sprintf("%.0f ns", lookup)},
+		{what: "One check at 50,000 users, 2,000 teams, 200 business units, 20 roles", figure: fmt.Sprintf("%.0f ns, %.0f allocations", question, allocations),
+			ratio: fmt.Sprintf("%.2f m", m), goal: 5, got: m},
+	}, errors.Join(err1, err2, err3, err4)
+}

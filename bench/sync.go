@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ambit-iam/ambit/testdata/company"
+	"github.com/ambit-iam/ambit/testdata/rig"
+)
+
+const configuration = `
+store: {sqlite: ambit.db}
+listen: 127.0.0.1:0
+authentication: {issuer: "https://127.0.0.1:1", audience: ambit, algorithms: [ES256], user_claim: preferred_username}
+model: [model.yaml]
+mapping: mapping.yaml
+sources:
+  - id: corp
+    ldap:
+      url: %q
+      ca_file: %q
+      bind_dn: %q
+      password: %q
+      users: {base: "ou=people,dc=example,dc=com"}
+      groups: {base: "ou=groups,dc=example,dc=com"}
+sync: {interval: 24h}
+`
+
+const mapping = `
+environments: {company: {}}
+rules:
+  - name: people
+    match: {source: corp, users: 'user.ou != ""'}
+    user: {environment: company, business_unit: '{{ user.ou }}', manager: '{{ user.manager }}'}
+  - name: teams
+    match: {source: corp, group: 'team-*'}
+    team: {environment: company, business_unit: Company, roles: [Member]}
+`
+
+// modelFile declares the units of a large company, a table and a role.
+func modelFile() string {
+	var b strings.Builder
+	fmt.Fprint(&b, `
+environments:
+  company:
+    tables: {account: {name: Account}}
+    roles: {Member: {privileges: {account: {create: user, read: organization}}}}
+    business_units:
+      Company:
+        units:
+`)
+	for n := range company.LargeUnits {
+		fmt.Fprintf(&b, "          unit-%03d: {}\n", n)
+	}
+	return b.String()
+}
+
+// synced is what one run of the daemon took.
+type synced struct {
+	full, round time.Duration
+	peak        float64 // resident memory, MB
+	live        float64 // the most that a collection found live, MB
+}
+
+func measureSync(ctx context.Context, o options) (_ []line, err error) {
+	b := &bed{ctx: ctx}
+	defer b.clean()
+	var slapd *rig.Slapd
+	c := company.Large(o.people)
+	if err := b.try(func() { slapd = rig.StartSlapd(b, c.WriteLDIF) }); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "ambit-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	secret := filepath.Join(dir, "password")
+	if err := os.WriteFile(secret, []byte(slapd.Password), 0o600); err != nil {
+		return nil, err
+	}
+	if _, err := search(ctx, slapd, secret); err != nil { // fills slapd's caches
+		return nil, err
+	}
+	somebody := *c.Group("team-00000")
+	user := ""
+	for _, p := range c.People {
+		if p.ID == somebody.Members[0] {
+			user = p.UID
+		}
+	}
+	var yardsticks, fulls, rounds []time.Duration
+	var fullRatios, roundRatios []float64
+	var peak, live float64
+	for range o.runs {
+		took, err := search(ctx, slapd, secret)
+		if err != nil {
+			return nil, err
+		}
+		yardsticks = append(yardsticks, took)
+		s, err := sync(ctx, o, slapd, secret, user)
+		if err != nil {
+			return nil, err
+		}
+		fulls, rounds = append(fulls, s.full), append(rounds, s.round)
+		fullRatios, roundRatios = append(fullRatios, float64(s.full)/float64(took)), append(roundRatios, float64(s.round)/float64(took))
+		peak, live = max(peak, s.peak), max(live, s.live)
+		fmt.Fprintf(os.Stderr, "  B %s, full sync %s, round without change %s, peak %.0f MB\n", took, s.full, s.round, s.peak)
+	}
+	yard, full, round := median(yardsticks), median(fulls), median(rounds)
+	// Each run is compared with the yardstick beside it: a machine that is busy with
+	// something else slows both.
+	ofFull, ofRound := middle(fullRatios), middle(roundRatios)
+	return []line{
+		{what: fmt.Sprintf("B: `ldapsearch` of %d entries with %d memberships", o.people+o.people/10, o.people*4), figure: duration(float64(yard)).String()},
+		{what: "Full sync, from the daemon's start on an empty SQLite store to the first check that is allowed", figure: duration(float64(full)).String(),
+			ratio: ofFull.String(), goal: 6, got: ofFull.median},
+		{what: "Round without change, by full read; revision and store file are as before", figure: duration(float64(round)).String(),
+			ratio: ofRound.String(), goal: 1.5, got: ofRound.median},
+		{what: "Peak resident memory of `ambit serve` in that sync", figure: fmt.Sprintf("%.0f MB", peak)},
+		{what: "Most that a garbage collection found live meanwhile", figure: fmt.Sprintf("%.0f MB", live)},
+	}, nil
+}
+
+// spread is what several runs gave.
+type spread struct{ least, median, most float64 }
+
+func middle(all []float64) spread {
+	slices.Sort(all)
+	return spread{all[0], all[len(all)/2], all[len(all)-1]}
+}
+
+func (s spread) String() string { return fmt.Sprintf("%.2f B (%.2f to %.2f)", s.median, s.least, s.most) }
+
+// search is the yardstick B.
+func search(ctx context.Context, s *rig.Slapd, secret string) (time.Duration, error) {
+	args := []string{"-x", "-LLL", "-H", s.TLSURL, "-D", s.BindDN, "-y", secret, "-b", s.Suffix, "-E", "pr=1000/noprompt",
+		"(|(objectClass=inetOrgPerson)(objectClass=groupOfNames))",
+		"entryUUID", "objectClass", "uid", "cn", "mail", "manager", "ou", "member", "owner"}
+	cmd := exec.CommandContext(ctx, "ldapsearch", args...)
+	cmd.Env = append(os.Environ(), "LDAPTLS_CACERT="+s.CAFile, "LDAPCONF=/nonexistent")
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = null, &said
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("ldapsearch: %w\n%s", err, &said)
+	}
+	return time.Since(began), nil
+}
+
+// sync runs the daemon on an empty store, to the first answer and one round more.
+func sync(ctx context.Context, o options, s *rig.Slapd, secret, user string) (_ synced, err error) {
+	var out synced
+	dir, err := os.MkdirTemp("", "ambit-bench-")
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	for name, text := range map[string]string{
+		"ambit.yaml": fmt.Sprintf(configuration, s.TLSURL, s.CAFile, s.BindDN, "file:"+secret), "model.yaml": modelFile(), "mapping.yaml": mapping,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return out, err
+		}
+	}
+	daemon := exec.CommandContext(ctx, o.ambit, "--config", filepath.Join(dir, "ambit.yaml"), "serve")
+	daemon.Env = append(os.Environ(), "GODEBUG=gctrace=1") // how much is live
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return out, err
+	}
+	defer log.Close()
+	daemon.Stderr = log
+	began := time.Now()
+	if err := daemon.Start(); err != nil {
+		return out, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- daemon.Wait() }()
+	defer func() {
+		_ = daemon.Process.Signal(syscall.SIGTERM) // it may have ended
+		err = errors.Join(err, <-ended)
+	}()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, "ambit.sock"))
+	}}}
+	var answer struct {
+		Allowed bool   `json:"allowed"`
+		Detail  string `json:"detail"`
+	}
+	question := map[string]any{"user": user, "action": "read", "table": "account", "record": map[string]string{"owner": "user:" + user}}
+	for !answer.Allowed {
+		_ = ask(ctx, client, "/v1/environments/company/check", question, &answer) // there is no such environment, or not even a socket, for a while
+		if time.Since(began) > 10*time.Minute {
+			said, _ := os.ReadFile(log.Name())
+			return out, fmt.Errorf("no check is allowed after ten minutes: %s\n%s", answer.Detail, said)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	out.full = time.Since(began)
+	// The log is put back into the file, and the checkpoint done, by what follows
+	// the commit; the round is measured on a daemon at rest.
+	time.Sleep(2 * time.Second)
+	if out.peak, err = resident(daemon.Process.Pid); err != nil {
+		return out, err
+	}
+	before, err := state(dir)
+	if err != nil {
+		return out, err
+	}
+	var first struct {
+		Applied bool   `json:"applied"`
+		Changes int    `json:"changes"`
+		Text    string `json:"text"`
+	}
+	began = time.Now()
+	if err := ask(ctx, client, "/v1/sync", map[string]any{}, &first); err != nil {
+		return out, err
+	}
+	out.round = time.Since(began)
+	after, err := state(dir)
+	if err != nil {
+		return out, err
+	}
+	if first.Applied || first.Changes != 0 || before != after {
+		return out, fmt.Errorf("the round without change wrote something (store changed: %t): %s", before != after, first.Text)
+	}
+	out.live, err = mostLive(log.Name())
+	return out, err
+}
+
+func ask(ctx context.Context, client *http.Client, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://ambit"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	w, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer w.Body.Close()
+	answer, err := io.ReadAll(w.Body)
+	if err != nil {
+		return err
+	}
+	if w.StatusCode >= 300 {
+		return fmt.Errorf("%s: %s: %s", path, w.Status, answer)
+	}
+	return json.Unmarshal(answer, out)
+}
+
+// resident is the most memory that a process ever had resident, in MB.
+func resident(pid int) (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for text := range strings.Lines(string(b)) {
+		if value, ok := strings.CutPrefix(text, "VmHWM:"); ok {
+			kb, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+			return kb / 1000, err
+		}
+	}
+	return 0, errors.New("the kernel does not tell VmHWM")
+}
+
+// state is a digest of the store's files.
+func state(dir string) (string, error) {
+	h := sha256.New()
+	for _, name := range []string{"ambit.db", "ambit.db-wal"} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(h, f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
+}
+
+var collection = regexp.MustCompile(`^gc \d+ .* \d+->\d+->(\d+) MB`)
+
+// mostLive reads what the runtime says of its collections.
+func mostLive(path string) (float64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	most := 0.0
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if m := collection.FindStringSubmatch(lines.Text()); m != nil {
+			mb, err := strconv.ParseFloat(m[1], 64)
+			if err != nil {
+				return 0, err
+			}
+			most = max(most, mb)
+		}
+	}
+	return most, lines.Err()
+}
