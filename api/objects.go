@@ -26,6 +26,8 @@ type noun[T access.Object] struct {
 	path   string // under /v1/environments/{environment}/
 	single string
 	table  access.TableID
+	// putNote is what one should know before putting one.
+	putNote string
 	// adopt puts what the path and the API decide into a new object.
 	adopt func(o *T, env access.EnvironmentID, key []string) error
 	// manager tells who manages the object.
@@ -93,6 +95,7 @@ func (s *Server) objectRoutes() {
 			return take(&o.ID, key, 1)
 		}})
 	register(s, noun[access.Share]{kind: access.KindShare, parts: 4, path: "shares", single: "share", table: model.TableShare,
+		putNote: "Whoever holds write on Ambit's table share is taken to act for the application whose records these are: that the person who shares may share this record, and holds the rights given, is for the application to ask first with check. Ambit does not ask it again here (narrower than Rule SHARE-3).",
 		manager: func(o access.Share) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Share, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
@@ -242,7 +245,7 @@ func register[T access.Object](s *Server, n noun[T]) {
 			return nil, err
 		}
 		return change(ctx, s, n, in.ChangeInput, access.Put(in.Body))
-	})
+	}, func(op *huma.Operation) { op.Description = n.putNote })
 	handle(s, Route{"DELETE", one, n.table, access.Delete}, "delete-"+name, "Delete one "+n.single, func(ctx context.Context, in *ChangeInput) (*committedOutput, error) {
 		return change(ctx, s, n, *in, access.Change{Delete: true})
 	}, func(op *huma.Operation) { op.DefaultStatus = http.StatusOK })

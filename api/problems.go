@@ -21,6 +21,7 @@ import (
 // Problem is an answer that says what went wrong and what to do (RFC 9457, Rule
 // JIT-78). Its type is "urn:ambit:problem:" and the slug: added, never reworded.
 type Problem struct {
+	_        struct{}       `additionalProperties:"true"`
 	Type     string         `json:"type"`
 	Title    string         `json:"title"`
 	Status   int            `json:"status"`

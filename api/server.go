@@ -391,6 +391,11 @@ func handle[I, O any](s *Server, route Route, id, summary string, fn func(contex
 		OperationID: id, Method: route.Method, Path: route.Path, Summary: summary, MaxBodyBytes: maxBody,
 		Tags: []string{strings.Split(strings.TrimPrefix(route.Path, "/"), "/")[0]},
 	}
+	schemas := s.huma.OpenAPI().Components.Schemas
+	op.Responses = map[string]*huma.Response{"default": {
+		Description: "Refused, or not done; the type tells why", // RFC 9457
+		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")}},
+	}}
 	for _, f := range tune {
 		f(&op)
 	}
