@@ -147,7 +147,9 @@ func middle(all []float64) spread {
 	return spread{all[0], all[len(all)/2], all[len(all)-1]}
 }
 
-func (s spread) String() string { return fmt.Sprintf("%.2f B (%.2f to %.2f)", s.median, s.least, s.most) }
+func (s spread) String() string {
+	return fmt.Sprintf("%.2f B (%.2f to %.2f)", s.median, s.least, s.most)
+}
 
 // search is the yardstick B.
 func search(ctx context.Context, s *rig.Slapd, secret string) (time.Duration, error) {
