@@ -115,7 +115,6 @@ type fault struct {
 	name    string
 	given   []access.Change // laid over company
 	changes []access.Change
-	rule    string
 	want    string
 }
 

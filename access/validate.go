@@ -15,8 +15,10 @@ const maxID = 256
 // to, and what refers to objects that changed in a way that matters.
 func (d *draft) validate() {
 	if _, ok := d.environments.get(d.state.Environment.ID); !ok {
-		d.faults = append(d.faults, &Invalid{Object: "environment " + string(d.state.Environment.ID),
-			Problem: "does not exist: put it first, or in the same changeset"})
+		d.faults = append(d.faults, &Invalid{
+			Object:  "environment " + string(d.state.Environment.ID),
+			Problem: "does not exist: put it first, or in the same changeset",
+		})
 		return
 	}
 	for e := range d.environments.changes() {

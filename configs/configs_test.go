@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,7 +104,7 @@ func TestRule_SEC_3_UX_10_a_fault_is_named_with_its_place(t *testing.T) {
 			require.Contains(t, good, c.old)
 			_, err := load(t, strings.Replace(good, c.old, c.new, 1))
 			var faults document.Faults
-			require.True(t, errors.As(err, &faults), "%v", err)
+			require.ErrorAs(t, err, &faults)
 			found := document.Fault{}
 			for _, f := range faults {
 				require.NotContains(t, f.Problem+f.Hint, "hunter2", "a secret in a message")

@@ -178,8 +178,10 @@ func (d *Document) at(p point, problem, hint string) Fault {
 
 func (d *Document) parse(src []byte) (root ast.Node, err error) {
 	if len(src) > MaxSize {
-		return nil, Faults{{File: visible(d.name), Line: 1, Column: 1,
-			Problem: fmt.Sprintf("the file has %d bytes, more than the %d allowed", len(src), MaxSize), Hint: "split it into several files"}}
+		return nil, Faults{{
+			File: visible(d.name), Line: 1, Column: 1,
+			Problem: fmt.Sprintf("the file has %d bytes, more than the %d allowed", len(src), MaxSize), Hint: "split it into several files",
+		}}
 	}
 	text := strings.TrimPrefix(string(src), "\ufeff")
 	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")

@@ -2,7 +2,6 @@ package document_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -270,7 +269,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		var faults document.Faults
-		require.True(t, errors.As(err, &faults))
+		require.ErrorAs(t, err, &faults)
 		require.NotEmpty(t, faults)
 		lines := bytes.Count(src, []byte("\n")) + bytes.Count(src, []byte("\r")) + 1
 		for _, f := range faults {

@@ -1,7 +1,6 @@
 package mapping_test
 
 import (
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -83,7 +82,7 @@ func TestRule_UX_10_mapping_files_that_are_wrong_say_where_and_what_to_do(t *tes
 			require.Error(t, err)
 			require.Nil(t, rules)
 			var faults document.Faults
-			require.True(t, errors.As(err, &faults), "%v", err)
+			require.ErrorAs(t, err, &faults)
 			golden := strings.TrimSuffix(file, ".yaml") + ".txt"
 			if *updateGolden {
 				require.NoError(t, os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644))
@@ -147,6 +146,6 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		var faults document.Faults
-		require.True(t, errors.As(err, &faults), "%v", err)
+		require.ErrorAs(t, err, &faults)
 	})
 }

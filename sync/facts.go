@@ -575,5 +575,3 @@ func (t *touched) limit() {
 		*t = touched{all: true}
 	}
 }
-
-func (t *touched) empty() bool { return !t.all && len(t.objects) == 0 && len(t.edges) == 0 }

@@ -455,7 +455,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		loops, stop := context.WithCancel(ctx)
 		var wait sync.WaitGroup
-		wait.Go(func() { s.reconcile(loops, Options{NoRead: true}) })
+		wait.Go(func() { _ = s.reconcile(loops, Options{NoRead: true}) }) // it logs; nothing is read here
 		for _, c := range sources {
 			wait.Go(func() { s.loop(loops, c) })
 		}

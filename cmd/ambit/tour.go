@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,7 +181,7 @@ func (t *tour) elevates() error {
 	if digest, err = t.digest("approver", id); err != nil {
 		return err
 	}
-	if out, err = t.run(done("active"), t.as("approver", "jit", "approve", id, "--digest", digest)...); err != nil {
+	if _, err = t.run(done("active"), t.as("approver", "jit", "approve", id, "--digest", digest)...); err != nil {
 		return err
 	}
 	allowed, err := t.run(done("allowed"), may("check", employee, "delete")...)
@@ -323,7 +322,7 @@ func (t *tour) edited(to string) error {
 
 // goOn says how to try things.
 func (t *tour) goOn() {
-	var out io.Writer = t.out
+	out := t.out
 	fmt.Fprintf(out, `
 ── The demo stays up until Ctrl-C. In another terminal:
 
