@@ -90,65 +90,22 @@ func readFiles(c *configs.Config) (files, error) {
 	return out, nil
 }
 
-// names lists what the mapping file's names can mean: what ships, what the model
-// files declare, and, with a store, what was made at run time.
+// names lists what the mapping file's names can mean, with what was made at run
+// time if there is a store.
 func (f files) names(c *configs.Config, t *tenant.Tenant) (mapping.Names, error) {
-	n := mapping.Names{Environments: map[access.EnvironmentID]*access.State{}}
+	var n mapping.Names
 	for _, s := range c.Sources {
 		n.Sources = append(n.Sources, s.ID)
 	}
-	put := func(env access.EnvironmentID, objects []access.Object) {
-		if n.Environments[env] == nil {
-			n.Environments[env] = access.NewState(env)
-		}
-		for _, o := range objects {
-			switch o.ObjectKind() {
-			case access.KindEnvironment, access.KindBusinessUnit, access.KindTable, access.KindRole:
-				n.Environments[env].Apply(access.Put(o))
-			}
-		}
+	if t == nil {
+		n.Environments = dirsync.Names(f.model, tenant.View{})
+		return n, nil
 	}
-	if t != nil {
-		err := t.Read(func(v tenant.View) error {
-			for _, env := range v.Environments() {
-				state, err := v.State(env)
-				if err != nil {
-					return err
-				}
-				all := []access.Object{state.Environment}
-				for _, o := range state.BusinessUnits {
-					all = append(all, o)
-				}
-				for _, o := range state.Roles {
-					all = append(all, o)
-				}
-				put(env, all)
-			}
-			return nil
-		})
-		if err != nil {
-			return n, err
-		}
-	}
-	put(access.AmbitEnvironment, model.Ambit())
-	for _, env := range f.model.Environments() {
-		desired := f.model.Desired(env)
-		put(env, desired)
-		var root access.BusinessUnitID
-		var tables []access.Table
-		for _, o := range desired {
-			switch o := o.(type) {
-			case access.BusinessUnit:
-				if o.Parent == "" {
-					root = o.ID
-				}
-			case access.Table:
-				tables = append(tables, o)
-			}
-		}
-		put(env, model.OutOfBox(env, root, tables))
-	}
-	return n, nil
+	err := t.Read(func(v tenant.View) error {
+		n.Environments = dirsync.Names(f.model, v)
+		return nil
+	})
+	return n, err
 }
 
 // daemon is everything that `ambit serve` runs, and that a command opens for
