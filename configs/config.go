@@ -37,8 +37,8 @@ type Config struct {
 	Socket         string             `yaml:"socket"`
 	Authentication api.Authentication `yaml:"authentication,required"`
 	// BootstrapFile is where the one-time credential of the first administrator is
-	// written, readable by the owner only. Empty: bootstrap-credential beside the
-	// configuration file.
+	// written, readable by the owner only. Empty: bootstrap-credential beside an
+	// SQLite store, or else beside the configuration file.
 	BootstrapFile string `yaml:"bootstrap_file"`
 	// Model lists the model files, Mapping is the mapping file, Policies lists the
 	// files of elevation policies.
@@ -224,8 +224,12 @@ func (c *Config) SocketPath() string {
 
 // BootstrapPath is where the bootstrap credential is written.
 func (c *Config) BootstrapPath() string {
-	if c.BootstrapFile == "" {
-		return c.File("bootstrap-credential")
+	const name = "bootstrap-credential"
+	switch {
+	case c.BootstrapFile != "":
+		return c.File(c.BootstrapFile)
+	case c.Store.SQLite != "":
+		return filepath.Join(filepath.Dir(c.File(c.Store.SQLite)), name)
 	}
-	return c.File(c.BootstrapFile)
+	return c.File(name)
 }
