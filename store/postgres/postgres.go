@@ -238,11 +238,15 @@ func (l *leader) discard(conn *sqlx.Conn) {
 	_ = conn.Close()
 }
 
-// Close gives all leads up.
+// Close gives all leads up. The server ends a session some time after it was
+// closed, so the locks are given back by name: who comes next need not wait.
 func (l *leader) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	for name, h := range l.held {
+		_, _ = h.conn.ExecContext(ctx, `SELECT pg_advisory_unlock(hashtextextended('ambit lead ' || $1::text, 0))`, name) // or else with the session
 		l.discard(h.conn)
 		delete(l.held, name)
 	}
