@@ -131,8 +131,10 @@ func TestAPageOfLargeGroupsComesInPieces(t *testing.T) {
 	}
 	for i := range 4 {
 		server.Add(company.Entry{DN: fmt.Sprintf("cn=large-%d,ou=groups,dc=example,dc=com", i), Attributes: []company.Attribute{
-			{Name: "objectClass", Values: []string{"groupOfNames"}}, {Name: "cn", Values: []string{"large"}},
-			{Name: "entryUUID", Values: []string{fmt.Sprintf("large-%d", i)}}, {Name: "member", Values: members},
+			{Name: "objectClass", Values: []string{"groupOfNames"}},
+			{Name: "cn", Values: []string{"large"}},
+			{Name: "entryUUID", Values: []string{fmt.Sprintf("large-%d", i)}},
+			{Name: "member", Values: members},
 		}})
 	}
 	most, all := 0, 0
@@ -155,8 +157,11 @@ func TestAPageOfLargeGroupsComesInPieces(t *testing.T) {
 func TestRule_AD_13_a_list_in_parts_is_not_taken_for_the_whole(t *testing.T) {
 	server, c := fake(t)
 	server.Add(company.Entry{DN: "cn=parts,ou=groups,dc=example,dc=com", Attributes: []company.Attribute{
-		{Name: "objectClass", Values: []string{"groupOfNames"}}, {Name: "cn", Values: []string{"parts"}}, {Name: "entryUUID", Values: []string{"parts"}},
-		{Name: "member", Values: nil}, {Name: "member;range=0-1499", Values: []string{company.Small().Person(company.Employee).DN()}},
+		{Name: "objectClass", Values: []string{"groupOfNames"}},
+		{Name: "cn", Values: []string{"parts"}},
+		{Name: "entryUUID", Values: []string{"parts"}},
+		{Name: "member", Values: nil},
+		{Name: "member;range=0-1499", Values: []string{company.Small().Person(company.Employee).DN()}},
 	}})
 	round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{})
 	require.ErrorIs(t, err, directory.ErrIncomplete)

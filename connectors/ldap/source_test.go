@@ -170,11 +170,15 @@ func TestRule_LDAP_12_other_kinds_of_group(t *testing.T) {
 	server, c := fake(t)
 	person := company.Small().Person(company.Employee)
 	server.Add(company.Entry{DN: "cn=unique,ou=groups,dc=example,dc=com", Attributes: []company.Attribute{
-		{Name: "objectClass", Values: []string{"groupOfUniqueNames"}}, {Name: "cn", Values: []string{"unique"}}, {Name: "entryUUID", Values: []string{"u"}},
+		{Name: "objectClass", Values: []string{"groupOfUniqueNames"}},
+		{Name: "cn", Values: []string{"unique"}},
+		{Name: "entryUUID", Values: []string{"u"}},
 		{Name: "uniqueMember", Values: []string{strings.ToUpper(person.DN()) + "#'0101'B"}},
 	}})
 	server.Add(company.Entry{DN: "cn=posix,ou=groups,dc=example,dc=com", Attributes: []company.Attribute{
-		{Name: "objectClass", Values: []string{"posixGroup"}}, {Name: "cn", Values: []string{"posix"}}, {Name: "entryUUID", Values: []string{"p"}},
+		{Name: "objectClass", Values: []string{"posixGroup"}},
+		{Name: "cn", Values: []string{"posix"}},
+		{Name: "entryUUID", Values: []string{"p"}},
 		{Name: "memberUid", Values: []string{person.UID}},
 	}})
 	c.Groups.Classes = []string{"groupOfUniqueNames", "posixGroup"}
