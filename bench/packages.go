@@ -83,8 +83,10 @@ func measureLoad(ctx context.Context, _ options) ([]line, error) {
 	return []line{
 		{what: "Reading 50,000 users and 200,000 memberships from SQLite with database/sql", figure: duration(rows).String()},
 		{what: "Loading them as state", figure: duration(state).String(), ratio: fmt.Sprintf("%.2f × database/sql", state/rows)},
-		{what: "The same and, measured by itself on an organisation of that size, the engine's snapshot", figure: duration(state + index).String(),
-			ratio: fmt.Sprintf("%.2f × database/sql", (state+index)/rows), goal: 3, got: (state + index) / rows},
+		{
+			what: "The same and, measured by itself on an organisation of that size, the engine's snapshot", figure: duration(state + index).String(),
+			ratio: fmt.Sprintf("%.2f × database/sql", (state+index)/rows), goal: 3, got: (state + index) / rows,
+		},
 	}, nil
 }
 
@@ -124,9 +126,13 @@ func measureCheck(ctx context.Context, _ options) ([]line, error) {
 	allocations, err5 := get(all, "BenchmarkCheck", "allocs/op")
 	return []line{
 		{what: "m: one lookup of a user's row in a Go map of 50,000 users", figure: fmt.Sprintf("%.0f ns", lookup)},
-		{what: "One check at 50,000 users, 2,000 teams, 200 business units, 20 roles", figure: fmt.Sprintf("%.0f ns, %.0f allocations", question, allocations),
-			ratio: fmt.Sprintf("%.2f m", m), goal: 5, got: m},
-		{what: "The same, if m is a lookup in the smallest map of the users there is, from their ids to a number", figure: fmt.Sprintf("m is %.0f ns", question/ids),
-			ratio: fmt.Sprintf("%.2f m", ids), goal: 5, got: ids},
+		{
+			what: "One check at 50,000 users, 2,000 teams, 200 business units, 20 roles", figure: fmt.Sprintf("%.0f ns, %.0f allocations", question, allocations),
+			ratio: fmt.Sprintf("%.2f m", m), goal: 5, got: m,
+		},
+		{
+			what: "The same, if m is a lookup in the smallest map of the users there is, from their ids to a number", figure: fmt.Sprintf("m is %.0f ns", question/ids),
+			ratio: fmt.Sprintf("%.2f m", ids), goal: 5, got: ids,
+		},
 	}, errors.Join(err1, err2, err3, err4, err5)
 }

@@ -130,10 +130,14 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 	ofFull, ofRound := middle(fullRatios), middle(roundRatios)
 	return []line{
 		{what: fmt.Sprintf("B: `ldapsearch` of %d entries with %d memberships", o.people+o.people/10, o.people*4), figure: duration(float64(yard)).String()},
-		{what: "Full sync, from the daemon's start on an empty SQLite store to the first check that is allowed", figure: duration(float64(full)).String(),
-			ratio: ofFull.String(), goal: 6, got: ofFull.median},
-		{what: "Round without change, by full read; revision and store file are as before", figure: duration(float64(round)).String(),
-			ratio: ofRound.String(), goal: 1.5, got: ofRound.median},
+		{
+			what: "Full sync, from the daemon's start on an empty SQLite store to the first check that is allowed", figure: duration(float64(full)).String(),
+			ratio: ofFull.String(), goal: 6, got: ofFull.median,
+		},
+		{
+			what: "Round without change, by full read; revision and store file are as before", figure: duration(float64(round)).String(),
+			ratio: ofRound.String(), goal: 1.5, got: ofRound.median,
+		},
 		{what: "Peak resident memory of `ambit serve` in that sync", figure: fmt.Sprintf("%.0f MB", peak)},
 		{what: "Most that a garbage collection found live meanwhile", figure: fmt.Sprintf("%.0f MB", live)},
 	}, nil
@@ -153,9 +157,11 @@ func (s spread) String() string {
 
 // search is the yardstick B.
 func search(ctx context.Context, s *rig.Slapd, secret string) (time.Duration, error) {
-	args := []string{"-x", "-LLL", "-H", s.TLSURL, "-D", s.BindDN, "-y", secret, "-b", s.Suffix, "-E", "pr=1000/noprompt",
+	args := []string{
+		"-x", "-LLL", "-H", s.TLSURL, "-D", s.BindDN, "-y", secret, "-b", s.Suffix, "-E", "pr=1000/noprompt",
 		"(|(objectClass=inetOrgPerson)(objectClass=groupOfNames))",
-		"entryUUID", "objectClass", "uid", "cn", "mail", "manager", "ou", "member", "owner"}
+		"entryUUID", "objectClass", "uid", "cn", "mail", "manager", "ou", "member", "owner",
+	}
 	cmd := exec.CommandContext(ctx, "ldapsearch", args...)
 	cmd.Env = append(os.Environ(), "LDAPTLS_CACERT="+s.CAFile, "LDAPCONF=/nonexistent")
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)

@@ -129,9 +129,16 @@ func (c *Config) check(doc *document.Document) document.Faults {
 	if (c.Store.SQLite == "") == (c.Store.Postgres == nil) {
 		fault("$.store", "want exactly one of sqlite and postgres", "store: {sqlite: ambit.db} is a file beside this one")
 	}
+	// What stands where a reference belongs may be the secret itself: such faults
+	// show the place and not the line (Rule SEC-5).
+	hidden := func(path, problem string) {
+		f := doc.Fault(path, problem, "")
+		f.Excerpt = ""
+		faults = append(faults, f)
+	}
 	if c.Store.Postgres != nil {
 		if err := c.Store.Postgres.DSN.Validate(); err != nil {
-			fault("$.store.postgres.dsn", err.Error(), "")
+			hidden("$.store.postgres.dsn", err.Error())
 		}
 	}
 	if c.Listen != "" {
@@ -163,12 +170,12 @@ func (c *Config) check(doc *document.Document) document.Faults {
 		}
 		if s.LDAP != nil {
 			for _, err := range flatten(s.LDAP.Validate()) {
-				fault(document.Child(path, "ldap"), err.Error(), "")
+				hidden(document.Child(path, "ldap"), err.Error())
 			}
 		}
 		if s.Entra != nil {
 			for _, err := range flatten(s.Entra.Validate()) {
-				fault(document.Child(path, "entra"), err.Error(), "")
+				hidden(document.Child(path, "entra"), err.Error())
 			}
 		}
 	}

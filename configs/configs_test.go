@@ -119,3 +119,24 @@ func TestRule_SEC_3_UX_10_a_fault_is_named_with_its_place(t *testing.T) {
 		})
 	}
 }
+
+// TestRule_SEC_5_a_secret_written_into_the_file_is_not_shown writes secrets where
+// references belong.
+func TestRule_SEC_5_a_secret_written_into_the_file_is_not_shown(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ambit.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(`
+store: {postgres: {dsn: "postgres://ambit:hunter2@db/ambit"}}
+listen: 127.0.0.1:8080
+authentication: {issuer: "https://login.example", audience: ambit, algorithms: [RS256], user_claim: oid}
+mapping: mapping.yaml
+sources:
+  - id: corp
+    ldap: {url: "ldaps://ldap.example.com", bind_dn: cn=ambit, password: hunter2, users: {base: dc=x}, groups: {base: dc=x}}
+  - id: entra
+    entra: {tenant_id: t, client_id: c, client_secret: hunter2}
+`), 0o600))
+	_, err := Load(path)
+	require.Error(t, err)
+	require.GreaterOrEqual(t, strings.Count(err.Error(), "given by reference"), 3)
+	require.NotContains(t, err.Error(), "hunter2")
+}
