@@ -35,7 +35,7 @@ quick: ## the tests without the race detector
 	$(GO) test ./... $(TESTDATA)
 
 .PHONY: servers
-servers: ## install Debian's slapd, ldap-utils and postgresql where they are missing
+servers: ## install Debian's slapd, ldap-utils, postgresql and systemd where they are missing
 	@packaging/servers.sh
 
 .PHONY: bench
