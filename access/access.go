@@ -37,6 +37,14 @@ type (
 	AssignmentID string
 	// RecordID is the application's own id of a record.
 	RecordID string
+	// RelationshipID names a relationship between two tables.
+	RelationshipID string
+	// TemplateID names an access team template.
+	TemplateID string
+	// PositionID names a node of the position hierarchy.
+	PositionID string
+	// ProfileID names a column security profile.
+	ProfileID string
 )
 
 // Revision numbers the commits of a store: dense, in commit order, from 1.

@@ -18,13 +18,19 @@ type draft struct {
 	environments layer[EnvironmentID, Environment]
 	units        layer[BusinessUnitID, BusinessUnit]
 	tables       layer[TableID, Table]
+	relations    layer[RelationshipID, Relationship]
+	templates    layer[TemplateID, Template]
+	positions    layer[PositionID, Position]
 	roles        layer[RoleID, Role]
+	profiles     layer[ProfileID, Profile]
 	users        layer[UserID, User]
 	teams        layer[TeamID, Team]
 	memberships  layer[MembershipKey, Membership]
 	assignments  layer[AssignmentID, Assignment]
+	profiled     layer[ProfileMemberKey, ProfileMember]
 	records      layer[RecordKey, Record]
 	shares       layer[ShareKey, Share]
+	columns      layer[ColumnShareKey, ColumnShare]
 	others       layer[OtherKey, Object]
 }
 
@@ -55,13 +61,19 @@ func newDraft(s *State, changes []Change) *draft {
 	d.environments = over(d, environments, n[KindEnvironment])
 	d.units = over(d, s.BusinessUnits, n[KindBusinessUnit])
 	d.tables = over(d, s.Tables, n[KindTable])
+	d.relations = over(d, s.Relationships, n[KindRelationship])
+	d.templates = over(d, s.Templates, n[KindTemplate])
+	d.positions = over(d, s.Positions, n[KindPosition])
 	d.roles = over(d, s.Roles, n[KindRole])
+	d.profiles = over(d, s.Profiles, n[KindProfile])
 	d.users = over(d, s.Users, n[KindUser])
 	d.teams = over(d, s.Teams, n[KindTeam])
 	d.memberships = over(d, s.Memberships, n[KindMembership])
 	d.assignments = over(d, s.Assignments, n[KindAssignment])
+	d.profiled = over(d, s.ProfileMembers, n[KindProfileMember])
 	d.records = over(d, s.Records, n[KindRecord])
 	d.shares = over(d, s.Shares, n[KindShare])
+	d.columns = over(d, s.ColumnShares, n[KindColumnShare])
 	d.others = over(d, s.Others, 0)
 	for _, c := range changes {
 		d.lay(c)
@@ -86,8 +98,16 @@ func (d *draft) lay(c Change) {
 		d.units.lay(o.ID, c)
 	case Table:
 		d.tables.lay(o.ID, c)
+	case Relationship:
+		d.relations.lay(o.ID, c)
+	case Template:
+		d.templates.lay(o.ID, c)
+	case Position:
+		d.positions.lay(o.ID, c)
 	case Role:
 		d.roles.lay(o.ID, c)
+	case Profile:
+		d.profiles.lay(o.ID, c)
 	case User:
 		d.users.lay(o.ID, c)
 	case Team:
@@ -96,10 +116,14 @@ func (d *draft) lay(c Change) {
 		d.memberships.lay(MembershipKey{o.Team, o.User}, c)
 	case Assignment:
 		d.assignments.lay(o.ID, c)
+	case ProfileMember:
+		d.profiled.lay(o.key(), c)
 	case Record:
 		d.records.lay(RecordKey{o.Table, o.ID}, c)
 	case Share:
 		d.shares.lay(o.key(), c)
+	case ColumnShare:
+		d.columns.lay(o.key(), c)
 	default:
 		if o.ObjectKind() < KindPolicy {
 			panic(fmt.Sprintf("internal error: %T stands for a %s", o, o.ObjectKind()))
@@ -266,7 +290,11 @@ func (d *draft) result() []Change {
 		sortChanges(&d.environments, cmp.Compare),
 		sortChanges(&d.units, func(a, b BusinessUnitID) int { return cmp.Or(rank[a]-rank[b], cmp.Compare(a, b)) }),
 		sortChanges(&d.tables, cmp.Compare),
+		sortChanges(&d.relations, cmp.Compare),
+		sortChanges(&d.templates, cmp.Compare),
+		sortChanges(&d.positions, cmp.Compare),
 		sortChanges(&d.roles, cmp.Compare),
+		sortChanges(&d.profiles, cmp.Compare),
 		sortChanges(&d.users, cmp.Compare),
 		sortChanges(&d.teams, cmp.Compare),
 		sortChanges(&d.memberships, func(a, b MembershipKey) int {
@@ -276,9 +304,15 @@ func (d *draft) result() []Change {
 			return cmp.Compare(a.User, b.User)
 		}),
 		sortChanges(&d.assignments, cmp.Compare),
+		sortChanges(&d.profiled, func(a, b ProfileMemberKey) int {
+			return cmp.Or(cmp.Compare(a.Profile, b.Profile), a.Principal.compare(b.Principal))
+		}),
 		sortChanges(&d.records, RecordKey.compare),
 		sortChanges(&d.shares, func(a, b ShareKey) int {
-			return cmp.Or(a.RecordKey.compare(b.RecordKey), cmp.Compare(a.Principal.Kind, b.Principal.Kind), cmp.Compare(a.Principal.ID, b.Principal.ID))
+			return cmp.Or(a.RecordKey.compare(b.RecordKey), a.Principal.compare(b.Principal))
+		}),
+		sortChanges(&d.columns, func(a, b ColumnShareKey) int {
+			return cmp.Or(a.RecordKey.compare(b.RecordKey), cmp.Compare(a.Column, b.Column), a.Principal.compare(b.Principal))
 		}),
 		sortChanges(&d.others, func(a, b OtherKey) int {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key))
@@ -310,6 +344,10 @@ func sortChanges[K comparable, V Object](l *layer[K, V], compare func(a, b K) in
 		at[i] = p.at
 	}
 	return at
+}
+
+func (p Principal) compare(o Principal) int {
+	return cmp.Or(cmp.Compare(p.Kind, o.Kind), cmp.Compare(p.ID, o.ID))
 }
 
 func (k RecordKey) compare(o RecordKey) int {

@@ -70,13 +70,19 @@ func (d *draft) deleteEnvironment() {
 	}
 	removeAll(&d.units)
 	removeAll(&d.tables)
+	removeAll(&d.relations)
+	removeAll(&d.templates)
+	removeAll(&d.positions)
 	removeAll(&d.roles)
+	removeAll(&d.profiles)
 	removeAll(&d.users)
 	removeAll(&d.teams)
 	removeAll(&d.memberships)
 	removeAll(&d.assignments)
+	removeAll(&d.profiled)
 	removeAll(&d.records)
 	removeAll(&d.shares)
+	removeAll(&d.columns)
 	removeAll(&d.others)
 }
 

@@ -20,6 +20,17 @@ type index struct {
 	owned       sets[Principal, RecordKey]
 	received    sets[Principal, RecordKey] // shares, by who receives them
 	shared      sets[RecordKey, Principal] // shares, by record
+	columns     sets[RecordKey, ColumnShareKey]
+	columnsOf   sets[Principal, ColumnShareKey]
+	profiles    lists[Principal, ProfileID]
+	children    sets[linkKey, RecordKey] // records, by what they point to
+	teams       sets[RecordKey, TeamID]  // access teams of a template
+}
+
+// linkKey is a parent as its children name it.
+type linkKey struct {
+	relationship RelationshipID
+	parent       RecordID
 }
 
 func newIndex() index {
@@ -30,6 +41,11 @@ func newIndex() index {
 		owned:       sets[Principal, RecordKey]{},
 		received:    sets[Principal, RecordKey]{},
 		shared:      sets[RecordKey, Principal]{},
+		columns:     sets[RecordKey, ColumnShareKey]{},
+		columnsOf:   sets[Principal, ColumnShareKey]{},
+		profiles:    lists[Principal, ProfileID]{},
+		children:    sets[linkKey, RecordKey]{},
+		teams:       sets[RecordKey, TeamID]{},
 	}
 }
 
@@ -129,7 +145,16 @@ func namesOf(o Object) (keys [2]nameKey, n int) {
 		return [2]nameKey{{kind: KindBusinessUnit, name: Fold(o.Name)}}, 1
 	case Role:
 		return [2]nameKey{{kind: KindRole, name: Fold(o.Name)}}, 1
+	case Template:
+		return [2]nameKey{{kind: KindTemplate, name: Fold(o.Name)}}, 1
+	case Position:
+		return [2]nameKey{{kind: KindPosition, name: Fold(o.Name)}}, 1
+	case Profile:
+		return [2]nameKey{{kind: KindProfile, name: Fold(o.Name)}}, 1
 	case User:
+		if o.Kind == ApplicationUser && o.Application != "" { // Rule ACC-2
+			return [2]nameKey{{kind: KindUser, name: Fold(o.Login)}, {kind: KindUser, within: "application", name: o.Application}}, 2
+		}
 		return [2]nameKey{{kind: KindUser, name: Fold(o.Login)}}, 1
 	case Team:
 		keys[0] = nameKey{kind: KindTeam, within: string(o.BusinessUnit), name: Fold(o.Name)}

@@ -318,7 +318,7 @@ func anyChange(s *access.State) *rapid.Generator[access.Change] {
 		principal := rapid.OneOf(rapid.Map(users, userOf), rapid.Map(teams, teamOf), rapid.Just(access.BusinessUnitID(b).DefaultTeam().Principal())).Draw(t, "principal")
 		rid := rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "record")
 		var o access.Object
-		switch access.Kind(rapid.IntRange(0, int(access.KindShare)).Draw(t, "kind")) {
+		switch rapid.SampledFrom([]access.Kind{access.KindEnvironment, access.KindBusinessUnit, access.KindTable, access.KindRole, access.KindUser, access.KindTeam, access.KindMembership, access.KindAssignment, access.KindRecord, access.KindShare}).Draw(t, "kind") {
 		case access.KindEnvironment:
 			flag := rapid.Bool()
 			return modernized(func(e *access.Environment) {

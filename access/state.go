@@ -10,13 +10,20 @@ type State struct {
 	Environment   Environment
 	BusinessUnits map[BusinessUnitID]BusinessUnit
 	Tables        map[TableID]Table
+	Relationships map[RelationshipID]Relationship
+	Templates     map[TemplateID]Template
+	Positions     map[PositionID]Position
 	Roles         map[RoleID]Role
+	Profiles      map[ProfileID]Profile
 	Users         map[UserID]User
 	Teams         map[TeamID]Team // without the derived default teams
 	Memberships   map[MembershipKey]Membership
 	Assignments   map[AssignmentID]Assignment
-	Records       map[RecordKey]Record
-	Shares        map[ShareKey]Share
+	// ProfileMembers are those who have a profile.
+	ProfileMembers map[ProfileMemberKey]ProfileMember
+	Records        map[RecordKey]Record
+	Shares         map[ShareKey]Share
+	ColumnShares   map[ColumnShareKey]ColumnShare
 	// Others holds the objects of other packages (policies, open requests), by
 	// kind and key.
 	Others map[OtherKey]Object
@@ -42,6 +49,19 @@ type ShareKey struct {
 	Principal Principal
 }
 
+// ProfileMemberKey identifies a profile's member within an environment.
+type ProfileMemberKey struct {
+	Profile   ProfileID
+	Principal Principal
+}
+
+// ColumnShareKey identifies a column share within an environment.
+type ColumnShareKey struct {
+	RecordKey
+	Column    string
+	Principal Principal
+}
+
 // OtherKey identifies an object of a kind that this package does not define.
 type OtherKey struct {
 	Kind Kind
@@ -51,18 +71,24 @@ type OtherKey struct {
 // NewState makes an empty state.
 func NewState(env EnvironmentID) *State {
 	return &State{
-		Environment:   Environment{ID: env},
-		BusinessUnits: map[BusinessUnitID]BusinessUnit{},
-		Tables:        map[TableID]Table{},
-		Roles:         map[RoleID]Role{},
-		Users:         map[UserID]User{},
-		Teams:         map[TeamID]Team{},
-		Memberships:   map[MembershipKey]Membership{},
-		Assignments:   map[AssignmentID]Assignment{},
-		Records:       map[RecordKey]Record{},
-		Shares:        map[ShareKey]Share{},
-		Others:        map[OtherKey]Object{},
-		index:         newIndex(),
+		Environment:    Environment{ID: env},
+		BusinessUnits:  map[BusinessUnitID]BusinessUnit{},
+		Tables:         map[TableID]Table{},
+		Relationships:  map[RelationshipID]Relationship{},
+		Templates:      map[TemplateID]Template{},
+		Positions:      map[PositionID]Position{},
+		Roles:          map[RoleID]Role{},
+		Profiles:       map[ProfileID]Profile{},
+		Users:          map[UserID]User{},
+		Teams:          map[TeamID]Team{},
+		Memberships:    map[MembershipKey]Membership{},
+		Assignments:    map[AssignmentID]Assignment{},
+		ProfileMembers: map[ProfileMemberKey]ProfileMember{},
+		Records:        map[RecordKey]Record{},
+		Shares:         map[ShareKey]Share{},
+		ColumnShares:   map[ColumnShareKey]ColumnShare{},
+		Others:         map[OtherKey]Object{},
+		index:          newIndex(),
 	}
 }
 
@@ -90,11 +116,22 @@ func (s *State) Apply(changes ...Change) {
 			named(s.index, s.BusinessUnits, o.ID, o, c.Delete)
 		case Table:
 			set(s.Tables, o.ID, o, c.Delete)
+		case Relationship:
+			set(s.Relationships, o.ID, o, c.Delete)
+		case Template:
+			named(s.index, s.Templates, o.ID, o, c.Delete)
+		case Position:
+			named(s.index, s.Positions, o.ID, o, c.Delete)
 		case Role:
 			named(s.index, s.Roles, o.ID, o, c.Delete)
+		case Profile:
+			named(s.index, s.Profiles, o.ID, o, c.Delete)
 		case User:
 			named(s.index, s.Users, o.ID, o, c.Delete)
 		case Team:
+			if o.For != nil {
+				s.index.teams.set(RecordKey{o.For.Table, o.For.Record}, o.ID, c.Delete)
+			}
 			named(s.index, s.Teams, o.ID, o, c.Delete)
 		case Membership:
 			s.index.memberships.set(o.User, o.Team, c.Delete)
@@ -105,10 +142,21 @@ func (s *State) Apply(changes ...Change) {
 			}
 			s.index.assignments.set(o.Principal, o.ID, c.Delete)
 			set(s.Assignments, o.ID, o, c.Delete)
+		case ProfileMember:
+			s.index.profiles.set(o.Principal, o.Profile, c.Delete)
+			set(s.ProfileMembers, o.key(), o, c.Delete)
 		case Record:
 			k := RecordKey{o.Table, o.ID}
-			if was, ok := s.Records[k]; ok && was.Owner != o.Owner {
-				s.index.owned.remove(was.Owner, k)
+			if was, ok := s.Records[k]; ok {
+				if was.Owner != o.Owner {
+					s.index.owned.remove(was.Owner, k)
+				}
+				for _, l := range was.Links {
+					s.index.children.remove(linkKey{l.Relationship, l.Record}, k)
+				}
+			}
+			for _, l := range o.Links {
+				s.index.children.set(linkKey{l.Relationship, l.Record}, k, c.Delete)
 			}
 			s.index.owned.set(o.Owner, k, c.Delete || o.Owner == Principal{})
 			set(s.Records, k, o, c.Delete)
@@ -116,11 +164,21 @@ func (s *State) Apply(changes ...Change) {
 			s.index.received.set(o.Principal, o.key().RecordKey, c.Delete)
 			s.index.shared.set(o.key().RecordKey, o.Principal, c.Delete)
 			set(s.Shares, o.key(), o, c.Delete)
+		case ColumnShare:
+			s.index.columns.set(o.key().RecordKey, o.key(), c.Delete)
+			s.index.columnsOf.set(o.Principal, o.key(), c.Delete)
+			set(s.ColumnShares, o.key(), o, c.Delete)
 		default:
 			closer, ok := o.(Closer)
 			set(s.Others, OtherKey{o.ObjectKind(), o.ObjectKey()}, o, c.Delete || ok && closer.Closed())
 		}
 	}
+}
+
+func (m ProfileMember) key() ProfileMemberKey { return ProfileMemberKey{m.Profile, m.Principal} }
+
+func (c ColumnShare) key() ColumnShareKey {
+	return ColumnShareKey{RecordKey{c.Table, c.Record}, c.Column, c.Principal}
 }
 
 func (s Share) key() ShareKey { return ShareKey{RecordKey{s.Table, s.Record}, s.Principal} }

@@ -590,7 +590,10 @@ func (d *draft) validateNames() {
 		}
 	}
 	claimAll(&d.units, claim)
+	claimAll(&d.templates, claim)
+	claimAll(&d.positions, claim)
 	claimAll(&d.roles, claim)
+	claimAll(&d.profiles, claim)
 	claimAll(&d.users, claim)
 	claimAll(&d.teams, claim)
 	for k, among := range rivals {
@@ -616,8 +619,14 @@ func (d *draft) untouchedName(kind Kind, key string) bool {
 	switch kind {
 	case KindBusinessUnit:
 		_, changed = d.units.changed[BusinessUnitID(key)]
+	case KindTemplate:
+		_, changed = d.templates.changed[TemplateID(key)]
+	case KindPosition:
+		_, changed = d.positions.changed[PositionID(key)]
 	case KindRole:
 		_, changed = d.roles.changed[RoleID(key)]
+	case KindProfile:
+		_, changed = d.profiles.changed[ProfileID(key)]
 	case KindUser:
 		_, changed = d.users.changed[UserID(key)]
 	case KindTeam:
@@ -633,6 +642,8 @@ func duplicate(k nameKey, key, rival string) *Invalid {
 		f.Rule, f.Problem = "TEAM-2", fmt.Sprintf("takes the same part of the same directory group as team %s: one of them is enough", rival)
 	case k.kind == KindTeam:
 		f.Rule, f.Problem = "TEAM-9", fmt.Sprintf("has the name %q, as team %s of the same business unit has: names there must differ in more than case", k.name, rival)
+	case k.kind == KindUser && k.within != "":
+		f.Rule, f.Problem = "ACC-2", fmt.Sprintf("is bound to app registration %q, as user %s is: there is one user for each", k.name, rival)
 	case k.kind == KindUser:
 		f.Problem = fmt.Sprintf("has the login %q, as user %s has: logins must differ in more than case", k.name, rival)
 	default:

@@ -170,12 +170,13 @@ func (u *update) place(s *source, a *account, r *userRule, o *directory.Object) 
 			err = fmt.Errorf("its %s: %w", key, err)
 		}
 	}
-	var unit string
+	var unit, position string
 	fill(&want.Login, "login", r.login, o.Get(directory.AttrUserName))
 	fill(&want.Name, "name", r.fullName, o.Name())
 	fill(&want.Mail, "mail", r.mail, o.Get(directory.AttrMail))
 	fill(&unit, "business_unit", r.unit, "")
-	fill(&want.Position, "position", r.position, "")
+	fill(&position, "position", r.position, "")
+	want.Position = access.PositionID(position)
 	fill(&want.Person, "person", r.person, "")
 	fill(&manager, "manager", r.manager, manager)
 	if err == nil {

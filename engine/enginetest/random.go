@@ -361,6 +361,8 @@ func Clone(st *access.State) *access.State {
 	c.BusinessUnits, c.Tables, c.Roles, c.Users = maps.Clone(st.BusinessUnits), maps.Clone(st.Tables), maps.Clone(st.Roles), maps.Clone(st.Users)
 	c.Teams, c.Memberships, c.Assignments = maps.Clone(st.Teams), maps.Clone(st.Memberships), maps.Clone(st.Assignments)
 	c.Records, c.Shares, c.Others = maps.Clone(st.Records), maps.Clone(st.Shares), maps.Clone(st.Others)
+	c.Relationships, c.Templates, c.Positions = maps.Clone(st.Relationships), maps.Clone(st.Templates), maps.Clone(st.Positions)
+	c.Profiles, c.ProfileMembers, c.ColumnShares = maps.Clone(st.Profiles), maps.Clone(st.ProfileMembers), maps.Clone(st.ColumnShares)
 	return &c
 }
 

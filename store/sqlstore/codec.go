@@ -46,6 +46,8 @@ func checkText(s string) error {
 
 func (w *encoder) flag(b bool) { w.values = append(w.values, b) }
 
+func (w *encoder) number(n int) { w.values = append(w.values, int64(n)) }
+
 func (w *encoder) instant(t time.Time) {
 	if t.IsZero() {
 		w.values = append(w.values, nil)

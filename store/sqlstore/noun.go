@@ -27,7 +27,7 @@ type noun struct {
 
 // key is an object's environment and the parts of its key, in the order of the
 // columns. Keys are compared part by part and byte by byte, as both databases do.
-type key [5]string
+type key [6]string
 
 func (k key) compare(o key) int { return slices.Compare(k[:], o[:]) }
 
@@ -59,6 +59,7 @@ func columns(lists ...[]column) []column { return slices.Concat(lists...) }
 func documents(names ...string) []column { return typed(document, names) }
 func flags(names ...string) []column     { return typed(flag, names) }
 func instants(names ...string) []column  { return typed(instant, names) }
+func numbers(names ...string) []column   { return typed(number, names) }
 
 func typed(t columnType, names []string) []column {
 	out := texts(names...)
@@ -78,7 +79,8 @@ func nouns() []noun {
 		{
 			kind: access.KindEnvironment, table: "environments",
 			rest: columns(texts("name"), flags("modernized", "keep_record_unit", "keep_roles", "share_with_previous"),
-				documents("security_group"), flags("require_licence"), texts("managed_by")),
+				documents("security_group"), flags("require_licence", "per_app_plan"), texts("kind"), documents("hierarchy"),
+				numbers("templates_per_table", "non_interactive_users"), flags("locked"), texts("managed_by")),
 			keyOf: func(o access.Object) key { return key{string(o.(access.Environment).ID)} },
 			write: func(o access.Object, w *encoder) error {
 				e := o.(access.Environment)
@@ -89,6 +91,12 @@ func nouns() []noun {
 				w.flag(e.ShareWithPrevious)
 				optional(w, e.SecurityGroup)
 				w.flag(e.RequireLicence)
+				w.flag(e.PerAppPlan)
+				w.text(e.Kind.String())
+				optional(w, e.Hierarchy)
+				w.number(e.TemplatesPerTable)
+				w.number(e.NonInteractiveUsers)
+				w.flag(e.Locked)
 				w.text(string(e.ManagedBy))
 				return w.err
 			},
@@ -96,6 +104,8 @@ func nouns() []noun {
 				return access.Environment{
 					ID: access.EnvironmentID(r.id()), Name: r.text(), Modernized: r.flag(), KeepRecordUnit: r.flag(), KeepRoles: r.flag(),
 					ShareWithPrevious: r.flag(), SecurityGroup: pointed[access.GroupRef](r), RequireLicence: r.flag(),
+					PerAppPlan: r.flag(), Kind: named[access.EnvironmentKind](r), Hierarchy: pointed[access.Hierarchy](r),
+					TemplatesPerTable: int(r.number()), NonInteractiveUsers: int(r.number()), Locked: r.flag(),
 					ManagedBy: access.ManagedBy(r.id()),
 				}
 			},
@@ -124,19 +134,89 @@ func nouns() []noun {
 		},
 		{
 			kind: access.KindTable, table: "tables",
-			key: texts("id"), rest: texts("name", "ownership", "managed_by"),
+			key: texts("id"), rest: columns(texts("name", "ownership"), flags("system", "access_teams"), documents("columns"), texts("managed_by")),
 			keyOf: func(o access.Object) key { t := o.(access.Table); return key{string(t.Environment), string(t.ID)} },
 			write: func(o access.Object, w *encoder) error {
 				t := o.(access.Table)
 				w.text(t.Name)
 				w.text(t.Ownership.String())
+				w.flag(t.System)
+				w.flag(t.AccessTeams)
+				list(w, t.Columns)
 				w.text(string(t.ManagedBy))
 				return w.err
 			},
 			read: func(r *decoder) access.Object {
 				return access.Table{
 					Environment: access.EnvironmentID(r.id()), ID: access.TableID(r.id()), Name: r.text(),
-					Ownership: named[access.Ownership](r), ManagedBy: access.ManagedBy(r.id()),
+					Ownership: named[access.Ownership](r), System: r.flag(), AccessTeams: r.flag(), Columns: parsed[[]access.Column](r),
+					ManagedBy: access.ManagedBy(r.id()),
+				}
+			},
+		},
+		{
+			kind: access.KindRelationship, table: "relationships",
+			key: texts("id"), rest: columns(texts("child_table", "parent_table"), flags("many_to_many"), documents("cascades"), texts("managed_by")),
+			keyOf: func(o access.Object) key {
+				r := o.(access.Relationship)
+				return key{string(r.Environment), string(r.ID)}
+			},
+			write: func(o access.Object, w *encoder) error {
+				r := o.(access.Relationship)
+				w.text(string(r.Table))
+				w.text(string(r.Parent))
+				w.flag(r.ManyToMany)
+				w.document(r.Cascade)
+				w.text(string(r.ManagedBy))
+				return w.err
+			},
+			read: func(r *decoder) access.Object {
+				return access.Relationship{
+					Environment: access.EnvironmentID(r.id()), ID: access.RelationshipID(r.id()), Table: access.TableID(r.id()),
+					Parent: access.TableID(r.id()), ManyToMany: r.flag(), Cascade: parsed[access.Cascades](r), ManagedBy: access.ManagedBy(r.id()),
+				}
+			},
+		},
+		{
+			kind: access.KindTemplate, table: "access_team_templates",
+			key: texts("id"), rest: texts("name", "record_table", "rights", "managed_by"),
+			keyOf: func(o access.Object) key {
+				t := o.(access.Template)
+				return key{string(t.Environment), string(t.ID)}
+			},
+			write: func(o access.Object, w *encoder) error {
+				t := o.(access.Template)
+				w.text(t.Name)
+				w.text(string(t.Table))
+				w.text(t.Rights.String())
+				w.text(string(t.ManagedBy))
+				return w.err
+			},
+			read: func(r *decoder) access.Object {
+				return access.Template{
+					Environment: access.EnvironmentID(r.id()), ID: access.TemplateID(r.id()), Name: r.text(), Table: access.TableID(r.id()),
+					Rights: named[access.Rights](r), ManagedBy: access.ManagedBy(r.id()),
+				}
+			},
+		},
+		{
+			kind: access.KindPosition, table: "positions",
+			key: texts("id"), rest: texts("name", "parent", "managed_by"),
+			keyOf: func(o access.Object) key {
+				p := o.(access.Position)
+				return key{string(p.Environment), string(p.ID)}
+			},
+			write: func(o access.Object, w *encoder) error {
+				p := o.(access.Position)
+				w.text(p.Name)
+				w.text(string(p.Parent))
+				w.text(string(p.ManagedBy))
+				return w.err
+			},
+			read: func(r *decoder) access.Object {
+				return access.Position{
+					Environment: access.EnvironmentID(r.id()), ID: access.PositionID(r.id()), Name: r.text(), Parent: access.PositionID(r.id()),
+					ManagedBy: access.ManagedBy(r.id()),
 				}
 			},
 		},
@@ -165,9 +245,30 @@ func nouns() []noun {
 			},
 		},
 		{
+			kind: access.KindProfile, table: "column_profiles",
+			key: texts("id"), rest: columns(texts("name"), documents("columns"), texts("managed_by")),
+			keyOf: func(o access.Object) key {
+				p := o.(access.Profile)
+				return key{string(p.Environment), string(p.ID)}
+			},
+			write: func(o access.Object, w *encoder) error {
+				p := o.(access.Profile)
+				w.text(p.Name)
+				list(w, p.Columns)
+				w.text(string(p.ManagedBy))
+				return w.err
+			},
+			read: func(r *decoder) access.Object {
+				return access.Profile{
+					Environment: access.EnvironmentID(r.id()), ID: access.ProfileID(r.id()), Name: r.text(),
+					Columns: parsed[[]access.ProfileColumn](r), ManagedBy: access.ManagedBy(r.id()),
+				}
+			},
+		},
+		{
 			kind: access.KindUser, table: "users",
 			key: texts("id"), rest: columns(texts("login", "name", "mail", "business_unit"), flags("enabled", "licensed", "admitted"),
-				texts("manager", "position", "person", "managed_by"), originColumns()),
+				texts("manager", "position", "kind", "access_mode", "application"), flags("tenant_administrator"), texts("person", "managed_by"), originColumns()),
 			keyOf: func(o access.Object) key { u := o.(access.User); return key{string(u.Environment), string(u.ID)} },
 			write: func(o access.Object, w *encoder) error {
 				u := o.(access.User)
@@ -179,7 +280,11 @@ func nouns() []noun {
 				w.flag(u.Licensed)
 				w.flag(u.Admitted)
 				w.text(string(u.Manager))
-				w.text(u.Position)
+				w.text(string(u.Position))
+				w.text(u.Kind.String())
+				w.text(u.AccessMode.String())
+				w.text(u.Application)
+				w.flag(u.TenantAdministrator)
 				w.text(u.Person)
 				w.text(string(u.ManagedBy))
 				w.origin(u.Origin)
@@ -189,13 +294,14 @@ func nouns() []noun {
 				return access.User{
 					Environment: access.EnvironmentID(r.id()), ID: access.UserID(r.id()), Login: r.text(), Name: r.text(), Mail: r.text(),
 					BusinessUnit: access.BusinessUnitID(r.id()), Enabled: r.flag(), Licensed: r.flag(), Admitted: r.flag(),
-					Manager: access.UserID(r.id()), Position: r.id(), Person: r.text(), ManagedBy: access.ManagedBy(r.id()), Origin: r.origin(),
+					Manager: access.UserID(r.id()), Position: access.PositionID(r.id()), Kind: named[access.UserKind](r),
+					AccessMode: named[access.AccessMode](r), Application: r.text(), TenantAdministrator: r.flag(), Person: r.text(), ManagedBy: access.ManagedBy(r.id()), Origin: r.origin(),
 				}
 			},
 		},
 		{
 			kind: access.KindTeam, table: "teams",
-			key: texts("id"), rest: columns(texts("name", "type", "business_unit"), documents("directory_group"), texts("managed_by"), originColumns()),
+			key: texts("id"), rest: columns(texts("name", "type", "business_unit"), documents("directory_group", "for_record"), texts("managed_by"), originColumns()),
 			keyOf: func(o access.Object) key { t := o.(access.Team); return key{string(t.Environment), string(t.ID)} },
 			write: func(o access.Object, w *encoder) error {
 				t := o.(access.Team)
@@ -203,6 +309,7 @@ func nouns() []noun {
 				w.text(t.Type.String())
 				w.text(string(t.BusinessUnit))
 				optional(w, t.Group)
+				optional(w, t.For)
 				w.text(string(t.ManagedBy))
 				w.origin(t.Origin)
 				return w.err
@@ -210,8 +317,8 @@ func nouns() []noun {
 			read: func(r *decoder) access.Object {
 				return access.Team{
 					Environment: access.EnvironmentID(r.id()), ID: access.TeamID(r.id()), Name: r.text(), Type: named[access.TeamType](r),
-					BusinessUnit: access.BusinessUnitID(r.id()), Group: pointed[access.GroupLink](r), ManagedBy: access.ManagedBy(r.id()),
-					Origin: r.origin(),
+					BusinessUnit: access.BusinessUnitID(r.id()), Group: pointed[access.GroupLink](r), For: pointed[access.TemplateLink](r),
+					ManagedBy: access.ManagedBy(r.id()), Origin: r.origin(),
 				}
 			},
 		},
@@ -264,8 +371,26 @@ func nouns() []noun {
 			},
 		},
 		{
+			kind: access.KindProfileMember, table: "column_profile_members",
+			key: texts("profile", "principal_kind", "principal"), rest: texts("managed_by"),
+			keyOf: func(o access.Object) key {
+				m := o.(access.ProfileMember)
+				return key{string(m.Environment), string(m.Profile), m.Principal.Kind.String(), m.Principal.ID}
+			},
+			write: func(o access.Object, w *encoder) error {
+				w.text(string(o.(access.ProfileMember).ManagedBy))
+				return w.err
+			},
+			read: func(r *decoder) access.Object {
+				return access.ProfileMember{
+					Environment: access.EnvironmentID(r.id()), Profile: access.ProfileID(r.id()), Principal: r.principal(),
+					ManagedBy: access.ManagedBy(r.id()),
+				}
+			},
+		},
+		{
 			kind: access.KindRecord, table: "records",
-			key: texts("record_table", "id"), rest: texts("owner_kind", "owner", "business_unit", "managed_by"),
+			key: texts("record_table", "id"), rest: columns(texts("owner_kind", "owner", "business_unit"), documents("links"), flags("inactive"), texts("managed_by")),
 			keyOf: func(o access.Object) key {
 				r := o.(access.Record)
 				return key{string(r.Environment), string(r.Table), string(r.ID)}
@@ -274,20 +399,22 @@ func nouns() []noun {
 				r := o.(access.Record)
 				w.principal(r.Owner)
 				w.text(string(r.BusinessUnit))
+				list(w, r.Links)
+				w.flag(r.Inactive)
 				w.text(string(r.ManagedBy))
 				return w.err
 			},
 			read: func(r *decoder) access.Object {
 				return access.Record{
 					Environment: access.EnvironmentID(r.id()), Table: access.TableID(r.id()), ID: access.RecordID(r.id()),
-					Owner: r.principal(), BusinessUnit: access.BusinessUnitID(r.id()), ManagedBy: access.ManagedBy(r.id()),
+					Owner: r.principal(), BusinessUnit: access.BusinessUnitID(r.id()), Links: parsed[[]access.Link](r), Inactive: r.flag(), ManagedBy: access.ManagedBy(r.id()),
 				}
 			},
 		},
 		{
 			kind: access.KindShare, table: "shares",
 			key:  texts("record_table", "record", "principal_kind", "principal"),
-			rest: columns(texts("rights", "inherited"), instants("window_start", "window_end"), texts("managed_by")),
+			rest: columns(texts("rights", "inherited"), documents("along"), instants("window_start", "window_end"), texts("managed_by")),
 			keyOf: func(o access.Object) key {
 				s := o.(access.Share)
 				return key{string(s.Environment), string(s.Table), string(s.Record), s.Principal.Kind.String(), s.Principal.ID}
@@ -296,6 +423,7 @@ func nouns() []noun {
 				s := o.(access.Share)
 				w.text(s.Rights.String())
 				w.text(s.Inherited.String())
+				list(w, s.Along)
 				w.window(s.Window)
 				w.text(string(s.ManagedBy))
 				return w.err
@@ -303,8 +431,29 @@ func nouns() []noun {
 			read: func(r *decoder) access.Object {
 				return access.Share{
 					Environment: access.EnvironmentID(r.id()), Table: access.TableID(r.id()), Record: access.RecordID(r.id()),
-					Principal: r.principal(), Rights: named[access.Rights](r), Inherited: named[access.Rights](r), Window: r.window(),
-					ManagedBy: access.ManagedBy(r.id()),
+					Principal: r.principal(), Rights: named[access.Rights](r), Inherited: named[access.Rights](r), Along: parsed[[]access.Inheritable](r),
+					Window: r.window(), ManagedBy: access.ManagedBy(r.id()),
+				}
+			},
+		},
+		{
+			kind: access.KindColumnShare, table: "column_shares",
+			key: texts("record_table", "record", "column_name", "principal_kind", "principal"), rest: columns(flags("can_read", "can_update"), texts("managed_by")),
+			keyOf: func(o access.Object) key {
+				s := o.(access.ColumnShare)
+				return key{string(s.Environment), string(s.Table), string(s.Record), s.Column, s.Principal.Kind.String(), s.Principal.ID}
+			},
+			write: func(o access.Object, w *encoder) error {
+				s := o.(access.ColumnShare)
+				w.flag(s.Read)
+				w.flag(s.Update)
+				w.text(string(s.ManagedBy))
+				return w.err
+			},
+			read: func(r *decoder) access.Object {
+				return access.ColumnShare{
+					Environment: access.EnvironmentID(r.id()), Table: access.TableID(r.id()), Record: access.RecordID(r.id()), Column: r.text(),
+					Principal: r.principal(), Read: r.flag(), Update: r.flag(), ManagedBy: access.ManagedBy(r.id()),
 				}
 			},
 		},
@@ -366,8 +515,9 @@ func normal(o access.Object) access.Object {
 // known refuses an object that has no table.
 func known(o access.Object) error {
 	switch o.(type) {
-	case access.Environment, access.BusinessUnit, access.Table, access.Role, access.User, access.Team,
-		access.Membership, access.Assignment, access.Record, access.Share, jit.Policy, jit.Request:
+	case access.Environment, access.BusinessUnit, access.Table, access.Relationship, access.Template, access.Position,
+		access.Role, access.Profile, access.User, access.Team, access.Membership, access.Assignment, access.ProfileMember,
+		access.Record, access.Share, access.ColumnShare, jit.Policy, jit.Request:
 		return nil
 	}
 	return fmt.Errorf("internal error: the store has no table for a %T", o)

@@ -76,12 +76,36 @@ func object(t *rapid.T, env access.EnvironmentID, kind access.Kind) access.Objec
 	case access.KindEnvironment:
 		return access.Environment{
 			ID: env, Name: name("name"), Modernized: is("modernized"), KeepRecordUnit: is("keep unit"), KeepRoles: is("keep roles"),
-			ShareWithPrevious: is("share"), SecurityGroup: group(), RequireLicence: is("licence"), ManagedBy: by,
+			ShareWithPrevious: is("share"), SecurityGroup: group(), RequireLicence: is("licence"), PerAppPlan: is("plan"),
+			Kind: access.EnvironmentKind(number("environment kind", 5)), TemplatesPerTable: number("templates", 4),
+			NonInteractiveUsers: number("non-interactive", 9), Locked: is("locked"), ManagedBy: by,
+			Hierarchy: rapid.SampledFrom([]*access.Hierarchy{nil, {Depth: 3, Except: []access.TableID{"a", "z"}}, {Model: access.PositionHierarchy, Depth: 1, ManagersAnywhere: true}}).Draw(t, "hierarchy"),
 		}
 	case access.KindBusinessUnit:
 		return access.BusinessUnit{Environment: env, ID: unit(), Name: name("name"), Parent: unit(), Disabled: is("disabled"), ManagedBy: by}
 	case access.KindTable:
-		return access.Table{Environment: env, ID: access.TableID(id("id")), Name: name("name"), Ownership: access.Ownership(number("ownership", 4)), ManagedBy: by}
+		return access.Table{Environment: env, ID: access.TableID(id("id")), Name: name("name"), Ownership: access.Ownership(number("ownership", 4)), System: is("system"),
+			AccessTeams: is("access teams"), Columns: rapid.SampledFrom([][]access.Column{nil, {{Name: "a", Secured: true, Mask: &access.Mask{Pattern: "[0-9]", Replace: "*"}}, {Name: "z", From: []string{"a"}, Open: true}}}).Draw(t, "columns"), ManagedBy: by}
+	case access.KindRelationship:
+		cascade := func(what string) access.Cascade { return access.Cascade(number(what, 4)) }
+		return access.Relationship{
+			Environment: env, ID: access.RelationshipID(id("id")), Table: access.TableID(id("table")), Parent: access.TableID(id("parent")),
+			ManyToMany: is("many"), Cascade: access.Cascades{Assign: cascade("assign"), Share: cascade("share"), Delete: cascade("delete")}, ManagedBy: by,
+		}
+	case access.KindTemplate:
+		return access.Template{Environment: env, ID: access.TemplateID(id("id")), Name: name("name"), Table: access.TableID(id("table")), Rights: access.Rights(number("rights", 256)), ManagedBy: by}
+	case access.KindPosition:
+		return access.Position{Environment: env, ID: access.PositionID(id("id")), Name: name("name"), Parent: access.PositionID(id("parent")), ManagedBy: by}
+	case access.KindProfile:
+		p := access.Profile{Environment: env, ID: access.ProfileID(id("id")), Name: name("name"), ManagedBy: by}
+		for i := range number("columns", 3) {
+			p.Columns = append(p.Columns, access.ProfileColumn{Table: access.TableID(fmt.Sprint("t", i)), Column: name("column"), Read: is("read"), Unmasked: access.Unmasked(number("unmasked", 3)), Update: is("update"), Create: is("create")})
+		}
+		return p
+	case access.KindProfileMember:
+		return access.ProfileMember{Environment: env, Profile: access.ProfileID(id("profile")), Principal: principal(), ManagedBy: by}
+	case access.KindColumnShare:
+		return access.ColumnShare{Environment: env, Table: access.TableID(id("table")), Record: access.RecordID(id("record")), Column: id("column"), Principal: principal(), Read: is("read"), Update: is("update"), ManagedBy: by}
 	case access.KindRole:
 		r := access.Role{
 			Environment: env, ID: access.RoleID(id("id")), Name: name("name"), BusinessUnit: unit(),
@@ -95,7 +119,8 @@ func object(t *rapid.T, env access.EnvironmentID, kind access.Kind) access.Objec
 		return access.User{
 			Environment: env, ID: access.UserID(id("id")), Login: name("login"), Name: name("name"), Mail: name("mail"), BusinessUnit: unit(),
 			Enabled: is("enabled"), Licensed: is("licensed"), Admitted: is("admitted"), Manager: access.UserID(id("manager")),
-			Position: name("position"), Person: name("person"), ManagedBy: by, Origin: origin(),
+			Position: access.PositionID(name("position")), Kind: access.UserKind(number("user kind", 3)), AccessMode: access.AccessMode(number("mode", 6)),
+			Application: name("application"), TenantAdministrator: is("administrator"), Person: name("person"), ManagedBy: by, Origin: origin(),
 		}
 	case access.KindTeam:
 		team := access.Team{
@@ -104,6 +129,9 @@ func object(t *rapid.T, env access.EnvironmentID, kind access.Kind) access.Objec
 		}
 		if g := group(); g != nil {
 			team.Group = &access.GroupLink{GroupRef: *g, Membership: access.MembershipKind(number("membership", 4)), Nested: is("nested")}
+		}
+		if is("for a record") {
+			team.For = &access.TemplateLink{Template: access.TemplateID(id("template")), Table: access.TableID(id("table")), Record: access.RecordID(id("record"))}
 		}
 		return team
 	case access.KindMembership:
@@ -122,11 +150,17 @@ func object(t *rapid.T, env access.EnvironmentID, kind access.Kind) access.Objec
 		if is("owned") {
 			r.Owner = principal()
 		}
+		if r.Inactive = is("inactive"); is("linked") {
+			r.Links = []access.Link{{Relationship: access.RelationshipID(id("relationship")), Record: access.RecordID(id("parent"))}}
+		}
 		return r
 	case access.KindShare:
 		s := access.Share{
 			Environment: env, Table: access.TableID(id("table")), Record: access.RecordID(id("record")), Principal: principal(),
 			Rights: access.Rights(number("rights", 256)), Inherited: access.Rights(number("inherited", 256)), Window: window(), ManagedBy: by,
+		}
+		if is("along") {
+			s.Along = []access.Inheritable{{Relationship: access.RelationshipID(id("relationship")), Rights: s.Inherited}}
 		}
 		if is("everybody") {
 			s.Principal = access.Principal{Kind: access.Everybody}

@@ -309,7 +309,7 @@ func pages(t *rapid.T, db *sqlstore.DB, rev access.Revision, env access.Environm
 			require.LessOrEqual(t, len(page), 2)
 			for _, v := range page {
 				parts := []string{v.Object.ObjectKey()}
-				if kind == access.KindMembership || kind == access.KindRecord || kind == access.KindShare {
+				if slices.Contains([]access.Kind{access.KindMembership, access.KindProfileMember, access.KindRecord, access.KindShare, access.KindColumnShare}, kind) {
 					parts = access.SplitKey(v.Object.ObjectKey())
 				}
 				require.Negative(t, slices.Compare(last, parts), "%q, then %q", last, parts)
