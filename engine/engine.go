@@ -32,7 +32,23 @@ type Question struct {
 	Privilege string `json:"privilege,omitempty"`
 	// At is the instant that windows are compared with; it must be set.
 	At time.Time `json:"at"`
+	// Channel is how the user comes in; absent counts as interactive (Rule ACC-1).
+	Channel Channel `json:"channel,omitempty"`
+	// Impersonator, if set, acts on behalf of User; both are judged (Rule ACC-4).
+	Impersonator access.UserID `json:"impersonator,omitempty"`
+	// Columns names the columns that a Create or Write sets; those that are secured
+	// need a column security profile as well (Rule FLS-5).
+	Columns []string `json:"columns,omitempty"`
 }
+
+// Channel is how a user comes in.
+type Channel string
+
+// The channels of Rule ACC-1.
+const (
+	Interactive Channel = "interactive"
+	API         Channel = "api"
+)
 
 // Record is what the application says of its record, or, with Registered, the
 // request to take what the environment knows of it.
@@ -64,6 +80,8 @@ type Decision struct {
 	// earlier than that, never later.
 	ValidUntil time.Time       `json:"valid_until,omitzero"`
 	Revision   access.Revision `json:"revision"`
+	// OfImpersonator: the reason is the impersonator's, not the user's (Rule ACC-4).
+	OfImpersonator bool `json:"of_impersonator,omitempty"`
 }
 
 // Reason says which step of the order of evaluation settled the answer. The zero
@@ -76,10 +94,13 @@ const (
 	UserDisabled          Reason = "user_disabled"
 	BusinessUnitDisabled  Reason = "business_unit_disabled"
 	NoLicence             Reason = "no_licence"
+	AccessModeExcludes    Reason = "access_mode"
 	NotInEnvironmentGroup Reason = "not_in_environment_group"
 	NoRole                Reason = "no_role"
+	MayNotImpersonate     Reason = "may_not_impersonate"
 	NoPrivilege           Reason = "no_privilege"
 	NoAccess              Reason = "no_access"
+	NoColumnAccess        Reason = "no_column_access"
 	Allowed               Reason = "allowed"
 )
 
@@ -100,4 +121,6 @@ var (
 	ErrUnknown = errors.New("unknown")
 	// ErrQuestion: the question is incomplete, or its facts cannot be true.
 	ErrQuestion = errors.New("question cannot be judged")
+	// ErrLocked: the environment is locked (Rule CMK-3).
+	ErrLocked = errors.New("environment_locked")
 )
