@@ -29,7 +29,8 @@ type Snapshot struct {
 	// Units, tables and roles are few: their lists are copied when one changes.
 	unitIndex  map[access.BusinessUnitID]uint32
 	units      []unit
-	spans      []span // by unit: what Check reads of it
+	spans      []span                  // by unit: what Check reads of it
+	preorder   []access.BusinessUnitID // the units that exist, in the tree's pre-order
 	tableIndex map[access.TableID]uint32
 	tables     []table
 	roleIndex  map[access.RoleID]uint32
@@ -503,21 +504,23 @@ func (b *builder) label() {
 		u.parent = p
 		children[p] = append(children[p], uint32(i))
 	}
-	next := uint32(0)
+	s.preorder = make([]access.BusinessUnitID, 0, live)
 	var visit func(n uint32, barred bool)
 	visit = func(n uint32, barred bool) {
-		next++
 		sp := &s.spans[n]
-		sp.first, sp.barred = next, barred || s.units[n].data.Disabled
+		s.preorder = append(s.preorder, sp.id)
+		sp.first, sp.barred = uint32(len(s.preorder)), barred || s.units[n].data.Disabled
+		// By id, so that a tree is numbered alike everywhere (Rule EVAL-12).
+		slices.SortFunc(children[n], func(x, y uint32) int { return cmp.Compare(s.spans[x].id, s.spans[y].id) })
 		for _, c := range children[n] {
 			visit(c, sp.barred)
 		}
-		sp.last = next
+		sp.last = uint32(len(s.preorder))
 	}
 	if root != noUnit {
 		visit(root, false)
 	}
-	if s.unitCount = live; int(next) != live {
+	if s.unitCount = live; len(s.preorder) != live {
 		b.fail("business units form a cycle, or have no root (Rule BU-1)")
 	}
 }
