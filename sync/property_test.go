@@ -2,6 +2,7 @@ package dirsync
 
 import (
 	"fmt"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -135,4 +136,21 @@ func drawOthers(t *rapid.T, r *rig) {
 		return set, nil
 	})
 	require.NoError(t, err)
+}
+
+// FuzzParseRow: a reference that no pin was written into comes back as it is, and
+// one that was gives back its pin.
+func FuzzParseRow(f *testing.F) {
+	f.Add("cn=sales,dc=example", "42", false)
+	f.Add(heldPrefix+"x", "a b/%", true)
+	f.Fuzz(func(t *testing.T, far, id string, stale bool) {
+		_, _ = parseRow(directory.Ref(far)) // whatever is stored, it must not panic
+		prefix := heldPrefix
+		if stale {
+			prefix = stalePrefix
+		}
+		back, p := parseRow(directory.Ref(prefix + url.PathEscape(id) + " " + far))
+		require.Equal(t, directory.Ref(far), back)
+		require.Equal(t, pin{id: directory.ObjectID(id), stale: stale}, p)
+	})
 }

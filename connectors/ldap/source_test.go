@@ -277,3 +277,19 @@ func TestOneAttributeCanServeTwice(t *testing.T) {
 	require.Equal(t, person.Mail, read.Get(directory.AttrUserName))
 	require.Equal(t, person.Mail, read.Get(directory.AttrMail))
 }
+
+func FuzzParseURL(f *testing.F) {
+	for _, s := range []string{"ldaps://host", "ldap://[::1]:1389", "ldapi://%2Frun%2Fldapi", "ldap://u:p@host", "ldap://host/dc=x?cn"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		got, err := parseURL(raw)
+		if err != nil {
+			require.Zero(t, got)
+			return
+		}
+		require.Contains(t, []string{"ldap", "ldaps", "ldapi"}, got.scheme)
+		require.NotEmpty(t, got.address)
+		require.Equal(t, got.scheme == "ldapi", got.host == "")
+	})
+}
