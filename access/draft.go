@@ -13,6 +13,7 @@ import (
 type draft struct {
 	state   *State
 	changes []Change
+	asked   int // how many of the changes are the caller's; consequences follow
 	faults  []*Invalid
 
 	environments layer[EnvironmentID, Environment]
@@ -78,6 +79,7 @@ func newDraft(s *State, changes []Change) *draft {
 	for _, c := range changes {
 		d.lay(c)
 	}
+	d.asked = len(d.changes)
 	return d
 }
 
@@ -235,10 +237,25 @@ func (l *layer[K, V]) remove(k K) {
 // put adds the consequence that an object becomes v.
 func (l *layer[K, V]) put(k K, v V) {
 	if i, changed := l.changed[k]; changed {
-		l.draft.changes[i].Object = v
+		l.draft.changes[i] = Put(v)
 		return
 	}
 	l.add(k, Put(v))
+}
+
+// drop adds the consequence that an object goes, whatever was said of it.
+func (l *layer[K, V]) drop(k K) {
+	if i, changed := l.changed[k]; changed {
+		l.draft.changes[i] = Remove(l.base[k])
+		return
+	}
+	l.add(k, Remove(l.base[k]))
+}
+
+// asked tells whether the caller says what becomes of the object.
+func (l *layer[K, V]) asked(k K) bool {
+	i, changed := l.changed[k]
+	return changed && i < l.draft.asked
 }
 
 func (l *layer[K, V]) add(k K, c Change) {

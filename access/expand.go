@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -23,17 +24,20 @@ func (i *Invalid) Error() string {
 }
 
 // Expand judges a changeset against the invariants of the environment and adds
-// the consequences that the rules demand: what ends with a deleted object, and
-// what a change of business unit takes along (Rules OWN-13, OWN-14, BU-11). What
-// the caller asks for in the same changeset stands before a consequence.
+// the consequences that the rules demand: what ends with a deleted object, what a
+// change of business unit takes along (Rules OWN-13, OWN-14, BU-11), and what runs
+// along relationships between registered records (Rules OWN-10, OWN-12, SHARE-7).
+// What the caller asks for in the same changeset stands before a consequence; but
+// rights that come along a relationship come to a share whatever is said of it.
 //
 // The changes may come in any order. What comes back can be applied in its
 // order, is the same for every order of the input, and is its own expansion. s
 // is not changed. The error joins one *Invalid for each fault, sorted.
 //
 // The cost goes by the number of changes and of consequences. Deleting or moving
-// business units, deleting or moving roles and tables, deleting teams, and
-// whatever touches a System Administrator, read more of the environment.
+// business units, deleting or moving roles, tables, relationships, templates and
+// profiles, deleting teams but those of templates, and whatever touches a System
+// Administrator, read more of the environment.
 func (s *State) Expand(changes []Change) ([]Change, error) {
 	if len(changes) == 0 {
 		return nil, nil
@@ -92,37 +96,31 @@ func removeAll[K comparable, V Object](l *layer[K, V]) {
 	}
 }
 
+// addConsequences adds what the caller's changes bring with them. First goes what
+// ends, then what moves, and at last what comes along relationships, so that each
+// step finds what the ones before it left.
 func (d *draft) addConsequences() {
+	for e := range d.shares.changes() {
+		if e.is {
+			d.checkAlong(e.after)
+		}
+	}
 	d.endUnits()
 	d.endTables()
+	d.endColumns()
+	ended := d.endedRelationships()
+	d.endRecords(ended)
+	d.endProfiles()
 	d.endRoles()
+	d.endUsers()
 	d.endTeams()
-	for e := range d.users.existing() {
-		p := e.before.ID.Principal()
-		switch {
-		case !e.is:
-			for t := range d.state.TeamsOf(e.before.ID) {
-				d.memberships.remove(MembershipKey{t, e.before.ID})
-			}
-			d.endPrincipal(p)
-		case e.before.BusinessUnit != e.after.BusinessUnit:
-			d.move(p, e.after.BusinessUnit)
-		}
-	}
+	d.move()
 	d.switchToClassic()
-	for e := range d.records.changes() {
-		switch {
-		case e.was && !e.is: // Rule SHARE-9
-			k := RecordKey{e.before.Table, e.before.ID}
-			for p := range d.state.index.shared[k] {
-				d.shares.remove(ShareKey{k, p})
-			}
-		case e.is && e.after.BusinessUnit == "" && e.after.Owner != Principal{}:
-			// Rule OWN-5: without a unit of its own, the record is its owner's unit's.
-			e.after.BusinessUnit, _ = d.unitOf(e.after.Owner)
-			d.records.put(RecordKey{e.after.Table, e.after.ID}, e.after)
-		}
-	}
+	d.endLinks(ended)
+	d.settle()
+	d.assignAlong()
+	d.sharePrevious()
+	d.inherit(ended)
 }
 
 // endUnits ends, with a deleted unit, the roles that it defines, the assignments
@@ -148,10 +146,23 @@ func (d *draft) endUnits() {
 	}
 }
 
-// endTables ends the records and shares of a deleted table and takes its lines
-// out of the roles.
+// endTables ends what is of a deleted table: relationships, templates, records,
+// shares and the lines of roles. A table that hierarchy security left out is not
+// named there any more once it is gone or has no owners (Rule HIER-1).
 func (d *draft) endTables() {
-	gone := deleted(&d.tables, func(t Table) TableID { return t.ID })
+	gone, left := map[TableID]bool{}, map[TableID]bool{}
+	for e := range d.tables.existing() {
+		gone[e.before.ID] = !e.is
+		left[e.before.ID] = !e.is || e.after.Ownership != UserOrTeam
+	}
+	leaves := func(t TableID) bool { return left[t] }
+	if env := d.environment(); env.Hierarchy != nil && !d.environments.asked(env.ID) && slices.ContainsFunc(env.Hierarchy.Except, leaves) {
+		h := *env.Hierarchy
+		h.Except = slices.DeleteFunc(slices.Clone(h.Except), leaves)
+		env.Hierarchy = &h
+		d.environments.put(env.ID, env)
+	}
+	maps.DeleteFunc(gone, func(_ TableID, gone bool) bool { return !gone })
 	if len(gone) == 0 {
 		return
 	}
@@ -162,6 +173,16 @@ func (d *draft) endTables() {
 			d.roles.put(id, r)
 		}
 	}
+	for id, r := range d.relations.untouched() {
+		if gone[r.Table] || gone[r.Parent] {
+			d.relations.remove(id)
+		}
+	}
+	for id, t := range d.templates.untouched() {
+		if gone[t.Table] {
+			d.templates.remove(id)
+		}
+	}
 	for k := range d.records.untouched() {
 		if gone[k.Table] {
 			d.records.remove(k)
@@ -170,6 +191,55 @@ func (d *draft) endTables() {
 	for k := range d.shares.untouched() {
 		if gone[k.Table] {
 			d.shares.remove(k)
+		}
+	}
+}
+
+// endColumns takes columns that are no longer secured out of the profiles, and
+// ends the shares of them (Rules FLS-1, FLS-7).
+func (d *draft) endColumns() {
+	type column struct {
+		table TableID
+		name  string
+	}
+	gone := map[column]bool{}
+	for e := range d.tables.existing() {
+		var now []string
+		if e.is {
+			now = e.after.SecuredColumns()
+		}
+		for _, c := range e.before.SecuredColumns() {
+			if _, ok := slices.BinarySearch(now, c); !ok {
+				gone[column{e.before.ID, c}] = true
+			}
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	names := func(c ProfileColumn) bool { return gone[column{c.Table, c.Column}] }
+	for id, p := range d.profiles.untouched() {
+		if slices.ContainsFunc(p.Columns, names) {
+			p.Columns = slices.DeleteFunc(slices.Clone(p.Columns), names)
+			d.profiles.put(id, p)
+		}
+	}
+	for k := range d.columns.untouched() {
+		if gone[column{k.Table, k.Column}] {
+			d.columns.remove(k)
+		}
+	}
+}
+
+// endProfiles ends the memberships of deleted profiles.
+func (d *draft) endProfiles() {
+	gone := deleted(&d.profiles, func(p Profile) ProfileID { return p.ID })
+	if len(gone) == 0 {
+		return
+	}
+	for k := range d.profiled.untouched() {
+		if gone[k.Profile] {
+			d.profiled.remove(k)
 		}
 	}
 }
@@ -196,23 +266,77 @@ func (d *draft) endRoles() {
 	}
 }
 
-// endTeams ends what hangs on deleted teams and moves what follows moved ones
-// (Rules TEAM-8, OWN-14).
+// endUsers ends what hangs on deleted users.
+func (d *draft) endUsers() {
+	for e := range d.users.existing() {
+		if e.is {
+			continue
+		}
+		for t := range d.state.TeamsOf(e.before.ID) {
+			d.memberships.remove(MembershipKey{t, e.before.ID})
+		}
+		d.endPrincipal(e.before.ID.Principal())
+	}
+}
+
+// endTeams ends teams of templates whose template or record is gone, or whose
+// last member leaves (Rule TEAM-6), and what hangs on deleted teams (Rule TEAM-8).
 func (d *draft) endTeams() {
-	gone := deleted(&d.teams, func(t Team) TeamID { return t.ID })
-	if len(gone) > 0 {
-		for k := range d.memberships.untouched() {
-			if gone[k.Team] {
-				d.memberships.remove(k)
+	if templates := deleted(&d.templates, func(t Template) TemplateID { return t.ID }); len(templates) > 0 {
+		for id, t := range d.teams.untouched() {
+			if t.For != nil && templates[t.For.Template] {
+				d.teams.remove(id)
 			}
 		}
 	}
+	for e := range d.records.existing() {
+		if !e.is {
+			for id := range d.state.index.teams[e.before.key()] {
+				d.teams.remove(id)
+			}
+		}
+	}
+	d.endEmptyTeams()
+	many := map[TeamID]bool{} // teams whose members no index lists
 	for e := range d.teams.existing() {
-		switch p := e.before.ID.Principal(); {
-		case !e.is:
-			d.endPrincipal(p)
-		case e.before.BusinessUnit != e.after.BusinessUnit:
-			d.move(p, e.after.BusinessUnit)
+		if e.is {
+			continue
+		}
+		d.endPrincipal(e.before.ID.Principal())
+		if e.before.For == nil {
+			many[e.before.ID] = true
+			continue
+		}
+		for u := range d.state.index.members[e.before.ID] {
+			d.memberships.remove(MembershipKey{e.before.ID, u})
+		}
+	}
+	if len(many) == 0 {
+		return
+	}
+	for k := range d.memberships.untouched() {
+		if many[k.Team] {
+			d.memberships.remove(k)
+		}
+	}
+}
+
+// endEmptyTeams ends the teams of templates that lose their last member. Those
+// that the changeset puts stay.
+func (d *draft) endEmptyTeams() {
+	left, joined := map[TeamID]bool{}, map[TeamID]bool{}
+	for e := range d.memberships.changes() {
+		switch {
+		case e.is:
+			joined[e.after.Team] = true
+		case e.was && d.state.Teams[e.before.Team].For != nil:
+			left[e.before.Team] = true
+		}
+	}
+	for id := range left {
+		stays := func(u UserID) bool { return d.memberships.has(MembershipKey{id, u}) }
+		if !joined[id] && !slices.ContainsFunc(slices.Collect(maps.Keys(d.state.index.members[id])), stays) {
+			d.teams.remove(id)
 		}
 	}
 }
@@ -227,8 +351,8 @@ func deleted[K comparable, V Object](l *layer[K, V], id func(V) K) map[K]bool {
 	return gone
 }
 
-// endPrincipal ends the assignments and shares of a principal that goes (Rule
-// SHARE-9). Records it owns are not its to take along.
+// endPrincipal ends the assignments, shares and profiles of a principal that goes
+// (Rule SHARE-9). Records it owns are not its to take along.
 func (d *draft) endPrincipal(p Principal) {
 	for id := range d.state.AssignmentsOf(p) {
 		d.assignments.remove(id)
@@ -236,13 +360,33 @@ func (d *draft) endPrincipal(p Principal) {
 	for k := range d.state.index.received[p] {
 		d.shares.remove(ShareKey{k, p})
 	}
+	for k := range d.state.index.columnsOf[p] {
+		d.columns.remove(k)
+	}
+	for _, id := range d.state.index.profiles[p] {
+		d.profiled.remove(ProfileMemberKey{id, p})
+	}
 }
 
-// move does what a change of unit takes along: the assignments end, elevations
+// move takes along what follows users and teams who change their unit.
+func (d *draft) move() {
+	for e := range d.users.existing() {
+		if e.is && e.before.BusinessUnit != e.after.BusinessUnit {
+			d.follow(e.before.ID.Principal(), e.after.BusinessUnit)
+		}
+	}
+	for e := range d.teams.existing() {
+		if e.is && e.before.BusinessUnit != e.after.BusinessUnit {
+			d.follow(e.before.ID.Principal(), e.after.BusinessUnit)
+		}
+	}
+}
+
+// follow does what a change of unit takes along: the assignments end, elevations
 // among them, unless the environment keeps users' roles; the records follow
 // (Rules OWN-13, OWN-14). Assignments and records that the changeset itself puts
 // are as it says.
-func (d *draft) move(p Principal, to BusinessUnitID) {
+func (d *draft) follow(p Principal, to BusinessUnitID) {
 	env := d.environment()
 	if p.Kind == TeamPrincipal || !env.KeepRoles || !env.Modernized {
 		for id := range d.state.AssignmentsOf(p) {

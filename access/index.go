@@ -23,8 +23,11 @@ type index struct {
 	columns     sets[RecordKey, ColumnShareKey]
 	columnsOf   sets[Principal, ColumnShareKey]
 	profiles    lists[Principal, ProfileID]
-	children    sets[linkKey, RecordKey] // records, by what they point to
-	teams       sets[RecordKey, TeamID]  // access teams of a template
+	children    sets[linkKey, RecordKey]      // records, by what they point to
+	teams       sets[RecordKey, TeamID]       // access teams of a template
+	members     sets[TeamID, UserID]          // of access teams of a template
+	relations   sets[TableID, RelationshipID] // by the parents' table
+	unattended  int                           // users of access mode non-interactive
 }
 
 // linkKey is a parent as its children name it.
@@ -46,6 +49,8 @@ func newIndex() index {
 		profiles:    lists[Principal, ProfileID]{},
 		children:    sets[linkKey, RecordKey]{},
 		teams:       sets[RecordKey, TeamID]{},
+		members:     sets[TeamID, UserID]{},
+		relations:   sets[TableID, RelationshipID]{},
 	}
 }
 

@@ -117,6 +117,10 @@ func (s *State) Apply(changes ...Change) {
 		case Table:
 			set(s.Tables, o.ID, o, c.Delete)
 		case Relationship:
+			if was, ok := s.Relationships[o.ID]; ok {
+				s.index.relations.remove(was.Parent, o.ID)
+			}
+			s.index.relations.set(o.Parent, o.ID, c.Delete)
 			set(s.Relationships, o.ID, o, c.Delete)
 		case Template:
 			named(s.index, s.Templates, o.ID, o, c.Delete)
@@ -127,14 +131,28 @@ func (s *State) Apply(changes ...Change) {
 		case Profile:
 			named(s.index, s.Profiles, o.ID, o, c.Delete)
 		case User:
+			if s.Users[o.ID].unattended() {
+				s.index.unattended--
+			}
+			if !c.Delete && o.unattended() {
+				s.index.unattended++
+			}
 			named(s.index, s.Users, o.ID, o, c.Delete)
 		case Team:
-			if o.For != nil {
-				s.index.teams.set(RecordKey{o.For.Table, o.For.Record}, o.ID, c.Delete)
+			if was := s.Teams[o.ID]; was.For != nil {
+				s.index.teams.remove(was.For.record(), o.ID)
+			}
+			if o.For != nil && !c.Delete {
+				s.index.teams.add(o.For.record(), o.ID)
 			}
 			named(s.index, s.Teams, o.ID, o, c.Delete)
 		case Membership:
 			s.index.memberships.set(o.User, o.Team, c.Delete)
+			if c.Delete {
+				s.index.members.remove(o.Team, o.User)
+			} else if s.Teams[o.Team].For != nil { // a team is put before its members
+				s.index.members.add(o.Team, o.User)
+			}
 			set(s.Memberships, MembershipKey{o.Team, o.User}, o, c.Delete)
 		case Assignment:
 			if was, ok := s.Assignments[o.ID]; ok && was.Principal != o.Principal {
@@ -174,6 +192,14 @@ func (s *State) Apply(changes ...Change) {
 		}
 	}
 }
+
+func (l TemplateLink) record() RecordKey { return RecordKey{l.Table, l.Record} }
+
+// unattended tells whether the user counts among the non-interactive ones of an
+// environment (Rule ACC-1). Application users do not: they are bound otherwise.
+func (u User) unattended() bool { return u.Kind == Person && u.AccessMode == NonInteractive }
+
+func (r Record) key() RecordKey { return RecordKey{r.Table, r.ID} }
 
 func (m ProfileMember) key() ProfileMemberKey { return ProfileMemberKey{m.Profile, m.Principal} }
 

@@ -22,18 +22,26 @@ func (d *draft) validate() {
 		return
 	}
 	for e := range d.environments.changes() {
-		d.checkID(e.after, string(e.after.ID))
-		d.checkName(e.after, "name", e.after.Name)
-		d.checkManager(e.after, e.after.ManagedBy)
+		d.validateEnvironment(e.after)
 	}
 	d.validateUnits()
 	d.validateTables()
+	d.validateRelationships()
+	d.validateTemplates()
+	d.validatePositions()
+	for e := range d.profiles.changes() {
+		if e.is {
+			d.validateProfile(e.after)
+		}
+	}
 	for e := range d.roles.changes() {
 		d.validateRole(e)
 	}
 	for e := range d.users.changes() {
 		d.validateUser(e)
 	}
+	d.validateManagers()
+	d.validateUnattended()
 	for e := range d.teams.changes() {
 		d.validateTeam(e)
 	}
@@ -47,6 +55,11 @@ func (d *draft) validate() {
 			d.validateAssignment(e)
 		}
 	}
+	for e := range d.profiled.changes() {
+		if e.is {
+			d.validateProfileMember(e.after)
+		}
+	}
 	for e := range d.records.changes() {
 		if e.is {
 			d.validateRecord(e)
@@ -55,6 +68,11 @@ func (d *draft) validate() {
 	for e := range d.shares.changes() {
 		if e.is {
 			d.validateShare(e.after)
+		}
+	}
+	for e := range d.columns.changes() {
+		if e.is {
+			d.validateColumnShare(e.after)
 		}
 	}
 	for e := range d.others.changes() {
@@ -179,6 +197,7 @@ func (d *draft) validateUnits() {
 
 func (d *draft) validateTree(env Environment) {
 	var roots []string
+	faults := len(d.faults)
 	below := map[BusinessUnitID]bool{} // units from which a walk up ends
 	for id, b := range d.units.all() {
 		if b.Parent == "" {
@@ -195,6 +214,16 @@ func (d *draft) validateTree(env Environment) {
 		}
 		for id := range path {
 			below[id] = true
+		}
+	}
+	if len(d.faults) == faults {
+		for id, b := range d.units.all() {
+			if levels, _ := walkUp(id, func(at BusinessUnitID) BusinessUnitID {
+				b, _ := d.units.get(at)
+				return b.Parent
+			}); levels == MaxLevels+1 {
+				d.fault("BU-1", b, fmt.Sprintf("lies too deep: %d levels of business units are the most", MaxLevels))
+			}
 		}
 	}
 	slices.Sort(roots)
@@ -290,6 +319,7 @@ func (d *draft) validateTables() {
 		if e.after.Ownership > NotOwned {
 			d.fault("OWN-1", e.after, "has an unknown ownership")
 		}
+		d.validateColumns(e.after)
 		if e.was && e.before.Ownership != e.after.Ownership {
 			changed[e.after.ID] = true
 		}
@@ -309,6 +339,9 @@ func (d *draft) validateTables() {
 		n[k.Table]++
 	}
 	for k := range d.shares.untouched() {
+		n[k.Table]++
+	}
+	for k := range d.columns.untouched() {
 		n[k.Table]++
 	}
 	for id := range changed {
@@ -390,6 +423,17 @@ func (d *draft) validateUser(e edit[User]) {
 	d.checkName(u, "login", u.Login)
 	d.checkManager(u, u.ManagedBy)
 	d.checkUnit("BU-7", u, u.BusinessUnit)
+	switch {
+	case u.Kind > StubUser:
+		d.fault("ACC-2", u, "is of an unknown kind")
+	case u.Kind == ApplicationUser && u.Application == "":
+		d.fault("ACC-2", u, "is an application user and needs the app registration to which it is bound")
+	case u.Kind != ApplicationUser && u.Application != "":
+		d.fault("ACC-2", u, "is bound to an app registration: only an application user is")
+	}
+	if u.AccessMode > DelegatedAdministrator {
+		d.fault("ACC-1", u, "has an unknown access mode")
+	}
 }
 
 // checkOwnsNothing refuses the end of a principal that untouched records name as
@@ -436,6 +480,7 @@ func (d *draft) validateTeam(e edit[Team]) {
 	case e.was && !sameGroup(e.before, t):
 		d.fault("TEAM-1", t, "cannot change its type, directory group or membership kind: delete it and make another")
 	}
+	d.checkTemplateLink(e)
 }
 
 func sameGroup(a, b Team) bool {
@@ -507,6 +552,7 @@ func (d *draft) validateRecord(e edit[Record]) {
 		d.fault("OWN-1", r, fmt.Sprintf("names table %q, which does not exist", r.Table))
 		return
 	}
+	d.checkLinks(r)
 	owned, placed := r.Owner != Principal{}, r.BusinessUnit != ""
 	switch t.Ownership {
 	case UserOrTeam:
@@ -549,6 +595,7 @@ func (d *draft) validateShare(s Share) {
 	case rights.Has(Create):
 		d.fault("SHARE-1", s, "gives create, which cannot be shared")
 	}
+	d.checkWays(s)
 	if s.Window.Empty() {
 		d.fault("SHARE-10", s, "has a window that ends before it starts: no instant lies in it")
 	}
@@ -558,15 +605,26 @@ func (d *draft) validateShare(s Share) {
 	case t.Ownership != UserOrTeam:
 		d.fault("SHARE-2", s, "cannot be put: only records that a user or team owns are shared, and the table's ownership is "+t.Ownership.String())
 	}
-	k := s.key().RecordKey
-	if _, changed := d.records.changed[k]; changed && !d.records.has(k) {
+	if d.goes(s.key().RecordKey) {
 		d.fault("SHARE-9", s, "is of a record that the same changeset deletes")
 	}
+	d.checkRecipient("SHARE-4", s, s.Principal)
+}
+
+// goes tells whether the changeset deletes a record. One that was never
+// registered does not go.
+func (d *draft) goes(k RecordKey) bool {
+	_, changed := d.records.changed[k]
+	return changed && !d.records.has(k)
+}
+
+// checkRecipient judges to whom something is shared (Rule SHARE-4).
+func (d *draft) checkRecipient(rule string, o Object, p Principal) {
 	switch {
-	case s.Principal.Kind > Everybody || s.Principal.Kind == Everybody && s.Principal.ID != "":
-		d.fault("SHARE-4", s, "names an unknown kind of principal")
-	case s.Principal.Kind != Everybody:
-		d.checkPrincipal("SHARE-4", s, s.Principal)
+	case p.Kind > Everybody || p.Kind == Everybody && p.ID != "":
+		d.fault(rule, o, "names an unknown kind of principal")
+	case p.Kind != Everybody:
+		d.checkPrincipal(rule, o, p)
 	}
 }
 
@@ -652,6 +710,13 @@ func duplicate(k nameKey, key, rival string) *Invalid {
 	return f
 }
 
+// administers tells whether the user, holding System Administrator, could put an
+// environment right: an enabled person whose access mode lets in and lets change
+// something (Rules ACC-1 to ACC-3).
+func (u User) administers() bool {
+	return u.Enabled && u.Kind == Person && u.AccessMode != ReadOnly && u.AccessMode != NonInteractive
+}
+
 // validateAdministrators keeps the last enabled user who holds System
 // Administrator as a standing role (Rule ROLE-10).
 func (d *draft) validateAdministrators() {
@@ -691,7 +756,7 @@ func (d *draft) touchesAdministrators() bool {
 		}
 	}
 	for e := range d.users.existing() {
-		if !e.before.Enabled || e.is && e.after.Enabled && e.after.BusinessUnit == e.before.BusinessUnit {
+		if !e.before.administers() || e.is && e.after.administers() && e.after.BusinessUnit == e.before.BusinessUnit {
 			continue
 		}
 		if all(e.before.ID.Principal()) || all(e.before.BusinessUnit.DefaultTeam().Principal()) {
@@ -711,7 +776,7 @@ func (d *draft) touchesAdministrators() bool {
 func (d *draft) administered() bool {
 	works := func(id UserID) bool {
 		u, ok := d.users.get(id)
-		return ok && u.Enabled && d.enabled(u.BusinessUnit)
+		return ok && u.administers() && d.enabled(u.BusinessUnit)
 	}
 	teams := map[TeamID]bool{}
 	for _, a := range d.assignments.all() {
