@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"cmp"
+	"encoding"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,6 +72,8 @@ type userRule struct {
 	login, fullName, mail     *template // nil for the source's own
 	manager, position, person *template
 	licence                   *expression
+	kind, mode, application   *template   // nil for a person who reads and writes
+	tenant                    *expression // tenant administrators; nil for nobody
 	whenText                  string
 }
 
@@ -460,6 +463,12 @@ func (c *compiler) compileUser(r rule, text ruleText, path string) {
 	out.position = f.template("position", u.Position)
 	out.person = f.template("person", u.Person)
 	out.licence = f.condition("licence", u.Licence)
+	out.kind = f.template("kind", u.Kind)
+	checkLiteral(f, "kind", out.kind, new(access.UserKind))
+	out.mode = f.template("access_mode", u.AccessMode)
+	checkLiteral(f, "access_mode", out.mode, new(access.AccessMode))
+	out.application = f.template("application", u.Application)
+	out.tenant = f.condition("tenant_administrator", u.Tenant)
 	if r.env.requireLicence && len(r.env.accept) == 0 && u.Licence == nil {
 		c.fault(f.path, fmt.Sprintf("environment %q asks for a licence and accepts none: nobody of this rule could have one", r.env.id),
 			"list plans under licences.accept, or say here who is licensed: licence: …")
@@ -473,6 +482,18 @@ func (c *compiler) compileUser(r rule, text ruleText, path string) {
 	out.rule = r
 	c.rules.rules = append(c.rules.rules, r)
 	c.rules.users[r.source] = append(c.rules.users[r.source], out)
+}
+
+// checkLiteral reports a text without holes that is none of the names of v's type.
+func checkLiteral(f *fields, key string, t *template, v encoding.TextUnmarshaler) {
+	if t == nil {
+		return
+	}
+	if text, ok := t.literal(); ok {
+		if err := v.UnmarshalText([]byte(text)); err != nil {
+			f.c.fault(document.Child(f.path, key), err.Error(), "")
+		}
+	}
 }
 
 func (c *compiler) compileTeam(r rule, text ruleText, path string) {

@@ -59,9 +59,15 @@
 //	  position: '{{ user.title }}'             # default none, as the next
 //	  person: '{{ user.employeeId }}'          # joins the accounts of one human (Rule JIT-16)
 //	  licence: '"DYN365" in user.values.plans' # default: a plan that licences.accept lists
+//	  kind: person                             # default; or application, stub (Rules ACC-2, ACC-3)
+//	  application: '{{ user.appId }}'          # the app registration of an application user
+//	  access_mode: read_write                  # default; or administrative, read, support,
+//	                                           # non_interactive, delegated_administrator (Rule ACC-1)
+//	  tenant_administrator: '"Power Platform Administrator" in user.values.roles' # exempt from the security group (Rule ESG-3)
 //
 // The user is enabled exactly when the source says so. Who has no rule is not in
-// the environment, and in no team of it.
+// the environment, and in no team of it. People who are each other's managers, in
+// however many steps, get none: a Finding names them (Rule HIER-9).
 //
 // # Rules that make teams
 //
@@ -89,8 +95,8 @@
 // # Text and conditions
 //
 // A text (business_unit, name, login, …) is taken as it stands, but for holes:
-// {{ expression }}, in CEL, giving text. A condition (users, where, licence) is
-// one CEL expression that gives true or false. https://cel.dev explains CEL; its
+// {{ expression }}, in CEL, giving text. A condition (users, where, licence,
+// tenant_administrator) is one CEL expression that gives true or false. https://cel.dev explains CEL; its
 // string extensions (lowerAscii, split, …) are there.
 //
 //	user.department     first value of the attribute, "" if there is none

@@ -138,6 +138,7 @@ type person struct {
 	why     Finding
 	refs    []string
 	manager directory.ObjectID
+	ring    *ring // of managers, that the person is in
 }
 
 // world is one environment.
@@ -153,6 +154,7 @@ type world struct {
 	// What has to be judged again by Current at every update.
 	openLogins map[string]struct{}
 	openNames  map[teamName]struct{}
+	openRings  set[*person] // whose managers may have come to be a ring, or none
 	held       set[*person]
 	heldTeams  set[*team]
 	gate       Gate
@@ -180,7 +182,7 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 			environment: env,
 			people:      map[access.UserID]*person{}, logins: map[string][]*person{},
 			teams: map[access.TeamID]*team{}, names: map[teamName][]*team{},
-			openLogins: map[string]struct{}{}, openNames: map[teamName]struct{}{},
+			openLogins: map[string]struct{}{}, openNames: map[teamName]struct{}{}, openRings: set[*person]{},
 			held: set[*person]{}, heldTeams: set[*team]{},
 			assignments: map[access.AssignmentID]access.Assignment{},
 		}
@@ -257,6 +259,7 @@ func (u *update) settle() {
 	u.expandAndJudge()
 	u.settleLogins()
 	u.settleGates()
+	u.settleRings()
 	if u.whole() {
 		for _, w := range u.worlds {
 			for _, p := range w.people {

@@ -577,3 +577,78 @@ rules:
 	require.Len(t, found(e, mapping.CannotJudge), 1)
 	require.Contains(t, found(e, mapping.CannotJudge)[0], "cost limit exceeded")
 }
+
+func TestRule_HIER_9_managers_in_a_circle_are_left_out_and_told(t *testing.T) {
+	r := rules(t, "environments: {sales-prod: {}}\nrules:"+everybody)
+	m := newMirror("entra")
+	for _, o := range []directory.Object{user("ann", "manager=id:bob"), user("bob", "manager=id:eve"), user("eve", "manager=id:ann"), user("joe", "manager=id:ann"), user("own", "manager=id:own")} {
+		m.put("entra", o)
+	}
+	m.take()
+	now := nothing()
+	e := mapping.New(r, m, now)
+	require.Equal(t, []string{
+		"user entra:ann ann in n", "user entra:bob bob in n", "user entra:eve eve in n",
+		"user entra:joe joe in n under entra:ann", "user entra:own own in n",
+	}, print(e))
+	require.Equal(t, []string{
+		"the managers form a circle, and are left out: entra:ann reports to entra:bob reports to entra:eve reports to entra:ann",
+		"the managers form a circle, and are left out: entra:own reports to entra:own",
+	}, found(e, mapping.ManagerCycle))
+	now.apply(t, e)
+
+	m.put("entra", user("eve"))
+	e.Update(now, m.take())
+	require.Equal(t, []string{
+		"user entra:ann ann in n under entra:bob", "user entra:bob bob in n under entra:eve", "user entra:eve eve in n",
+		"user entra:joe joe in n under entra:ann", "user entra:own own in n",
+	}, print(e))
+	require.Len(t, found(e, mapping.ManagerCycle), 1)
+	now.apply(t, e)
+}
+
+func TestRule_ACC_1_a_rule_says_what_users_are_and_may_be_used_for(t *testing.T) {
+	r := rules(t, `
+environments: {sales-prod: {}}
+rules:
+  - name: people
+    match: {source: entra, users: 'true'}
+    user:
+      environment: sales-prod
+      business_unit: North
+      kind: '{{ has(user.appId) ? "application" : user.sort }}'
+      application: '{{ user.appId }}'
+      access_mode: '{{ has(user.mode) ? user.mode : "read" }}'
+      tenant_administrator: 'user.department == "Platform"'
+`)
+	m := newMirror("entra")
+	for _, o := range []directory.Object{user("app", "appId=app-1", "mode=non_interactive"), user("ann", "sort=person", "department=Platform"), user("stub", "sort=stub"), user("bad", "sort=robot"), user("odd", "sort=person", "mode=sometimes")} {
+		m.put("entra", o)
+	}
+	e := mapping.New(r, m, nothing())
+	got := map[access.UserID]access.User{}
+	for o := range e.Desired() {
+		u := o.(access.User)
+		got[u.ID] = access.User{Kind: u.Kind, AccessMode: u.AccessMode, Application: u.Application, TenantAdministrator: u.TenantAdministrator}
+	}
+	require.Equal(t, map[access.UserID]access.User{
+		"entra:app":  {Kind: access.ApplicationUser, AccessMode: access.NonInteractive, Application: "app-1"},
+		"entra:ann":  {AccessMode: access.ReadOnly, TenantAdministrator: true},
+		"entra:stub": {Kind: access.StubUser, AccessMode: access.ReadOnly},
+	}, got)
+	texts := strings.Join(found(e, mapping.CannotJudge), "\n")
+	require.Contains(t, texts, `its kind: unknown kind of user "robot"`)
+	require.Contains(t, texts, `its access_mode: unknown access mode "sometimes"`)
+
+	of := func(kind, application string) mapping.Finding {
+		r := rules(t, fmt.Sprintf("environments: {sales-prod: {}}\nrules: [{name: x, match: {source: entra, users: 'true'}, user: {environment: sales-prod, business_unit: North, kind: %s, application: '%s'}}]", kind, application))
+		m := newMirror("entra")
+		m.put("entra", user("ann"))
+		return mapping.New(r, m, nothing()).Findings()[0]
+	}
+	require.Contains(t, of("application", "").Text, "an application user is bound to one (Rule ACC-2)")
+	require.Contains(t, of("stub", "app").Text, "only an application user is bound to one (Rule ACC-2)")
+	_, err := compile("mapping.yaml", []byte("environments: {sales-prod: {}}\nrules: [{name: x, match: {source: entra, users: 'true'}, user: {environment: sales-prod, business_unit: North, kind: robot, access_mode: never}}]"))
+	require.ErrorContains(t, err, `unknown kind of user "robot"`)
+	require.ErrorContains(t, err, `unknown access mode "never"`)
+}

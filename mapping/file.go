@@ -73,6 +73,10 @@ type userText struct {
 	Position     *string              `yaml:"position"`
 	Person       *string              `yaml:"person"`
 	Licence      *string              `yaml:"licence"`
+	Kind         *string              `yaml:"kind"`
+	AccessMode   *string              `yaml:"access_mode"`
+	Application  *string              `yaml:"application"`
+	Tenant       *string              `yaml:"tenant_administrator"`
 }
 
 // groupTeam is a team type that a directory group can have.

@@ -23,6 +23,9 @@ const (
 	LoginTaken FindingKind = "login_taken"
 	// NameTaken: a team got another name, because its own is taken in its unit.
 	NameTaken FindingKind = "name_taken"
+	// ManagerCycle: people are each other's managers, so that none of them is above
+	// the others. Their links are left out, all of them (Rule HIER-9).
+	ManagerCycle FindingKind = "manager_cycle"
 	// SecondRule: a later rule matches too and would give something else. The
 	// first one in the file wins.
 	SecondRule FindingKind = "second_rule"

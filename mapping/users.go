@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -170,7 +171,7 @@ func (u *update) place(s *source, a *account, r *userRule, o *directory.Object) 
 			err = fmt.Errorf("its %s: %w", key, err)
 		}
 	}
-	var unit, position string
+	var unit, position, kind, mode string
 	fill(&want.Login, "login", r.login, o.Get(directory.AttrUserName))
 	fill(&want.Name, "name", r.fullName, o.Name())
 	fill(&want.Mail, "mail", r.mail, o.Get(directory.AttrMail))
@@ -178,9 +179,20 @@ func (u *update) place(s *source, a *account, r *userRule, o *directory.Object) 
 	fill(&position, "position", r.position, "")
 	want.Position = access.PositionID(position)
 	fill(&want.Person, "person", r.person, "")
+	fill(&kind, "kind", r.kind, access.Person.String())
+	fill(&mode, "access_mode", r.mode, access.ReadWrite.String())
+	fill(&want.Application, "application", r.application, "")
 	fill(&manager, "manager", r.manager, manager)
 	if err == nil {
+		err = setKind(&want, kind, mode)
+	}
+	if err == nil {
 		want.Licensed, err = u.licensed(r, o)
+	}
+	if err == nil && r.tenant != nil {
+		if want.TenantAdministrator, err = r.tenant.bool(&u.act); err != nil {
+			err = fmt.Errorf("its tenant_administrator: %w", err)
+		}
 	}
 	if err == nil {
 		var ok bool
@@ -201,6 +213,23 @@ func (u *update) place(s *source, a *account, r *userRule, o *directory.Object) 
 	}
 	p.want = want
 	return p
+}
+
+// setKind says what a user is and may be used for (Rules ACC-1 to ACC-3).
+func setKind(want *access.User, kind, mode string) error {
+	if err := want.Kind.UnmarshalText([]byte(kind)); err != nil {
+		return fmt.Errorf("its kind: %w", err)
+	}
+	if err := want.AccessMode.UnmarshalText([]byte(mode)); err != nil {
+		return fmt.Errorf("its access_mode: %w", err)
+	}
+	switch bound := want.Application != ""; {
+	case want.Kind == access.ApplicationUser && !bound:
+		return errors.New("its application is empty: an application user is bound to one (Rule ACC-2)")
+	case want.Kind != access.ApplicationUser && bound:
+		return fmt.Errorf("its application is %q: only an application user is bound to one (Rule ACC-2)", want.Application)
+	}
+	return nil
 }
 
 func (u *update) licensed(r *userRule, o *directory.Object) (bool, error) {
@@ -325,6 +354,7 @@ func (u *update) attach(s *source, p *person) {
 		ref = access.Fold(ref)
 		s.awaited[ref] = append(s.awaited[ref], p)
 	}
+	u.openRing(p)
 	login := access.Fold(p.want.Login)
 	p.world.logins[login] = append(p.world.logins[login], p)
 	u.openLogin(p, login)
@@ -333,6 +363,7 @@ func (u *update) attach(s *source, p *person) {
 
 func (u *update) detach(s *source, p *person) {
 	u.matches[p.rule.index]--
+	u.openRing(p)
 	delete(p.world.held, p)
 	u.findings.set(topic{CannotJudge, p.world.id, s.id, string(p.account.id)})
 	u.findings.set(topic{LoginTaken, p.world.id, s.id, string(p.account.id)})
@@ -471,6 +502,9 @@ func (u *update) settlePerson(p *person) {
 	next := p.want
 	next.Login = p.login
 	next.Admitted = u.admitted(p)
+	if p.ring != nil {
+		next.Manager = "" // Rule HIER-9
+	}
 	if next != p.desired {
 		p.desired = next
 		if p.in {
