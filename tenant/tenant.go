@@ -1,7 +1,7 @@
-// Package tenant holds the newest state of every environment in memory and is
-// the one write path to it: whatever changes authorization is judged here on the
-// newest revision, committed, and becomes the next snapshot (Rules JIT-2, JIT-3,
-// JIT-49).
+// Package tenant holds the newest state of every environment in memory, finds
+// older ones in the store, and is the one write path: whatever changes
+// authorization is judged here on the newest revision, committed, and becomes the
+// next snapshot (Rules JIT-2, JIT-3, JIT-49).
 //
 // It decides nothing itself: the invariants are package access's, the reactions
 // of elevation package jit's, the answers package engine's. It has no SQL.
@@ -28,6 +28,8 @@ import (
 type Store interface {
 	Newest(ctx context.Context) (store.Committed, error)
 	Load(ctx context.Context, rev access.Revision, yield func(access.Object) error) error
+	LoadEnvironment(ctx context.Context, rev access.Revision, env access.EnvironmentID, yield func(access.Object) error) error
+	RevisionAt(ctx context.Context, t time.Time) (access.Revision, error)
 	Changes(ctx context.Context, after, upto access.Revision, yield func(access.Revision, store.Difference) error) error
 	Commit(ctx context.Context, c store.Commit) (store.Committed, error)
 	Watermark(ctx context.Context) (time.Time, error)
@@ -61,6 +63,8 @@ type Tenant struct {
 	states   map[access.EnvironmentID]*access.State
 
 	snapshots atomic.Pointer[map[access.EnvironmentID]*engine.Snapshot]
+
+	pasts pasts
 }
 
 // ErrNoEnvironment: there is no environment of that name.
@@ -72,7 +76,7 @@ const maxJudgements = 5
 
 // Open loads the newest revision.
 func Open(ctx context.Context, st Store, o Options) (*Tenant, error) {
-	t := &Tenant{store: st, react: o.React, log: o.Logger, states: map[access.EnvironmentID]*access.State{}}
+	t := &Tenant{store: st, react: o.React, log: o.Logger, states: map[access.EnvironmentID]*access.State{}, pasts: pasts{loading: make(chan struct{}, 1)}}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}

@@ -70,16 +70,26 @@ func (n *noun) each(ctx context.Context, q sqlx.QueryerContext, r *decoder, quer
 // Load yields the objects of all environments at a revision (zero: the newest),
 // kind by kind, without the elevation requests that are closed.
 func (db *DB) Load(ctx context.Context, rev access.Revision, yield func(access.Object) error) error {
-	return db.see(ctx, fmt.Sprintf("load revision %d", rev), func(tx *sqlx.Tx) error {
+	return db.load(ctx, fmt.Sprintf("load revision %d", rev), rev, "", nil, yield)
+}
+
+// LoadEnvironment yields what Load yields of one environment.
+func (db *DB) LoadEnvironment(ctx context.Context, rev access.Revision, env access.EnvironmentID, yield func(access.Object) error) error {
+	return db.load(ctx, fmt.Sprintf("load environment %s at revision %d", env, rev), rev, ` AND environment = $2`, []any{string(env)}, yield)
+}
+
+func (db *DB) load(ctx context.Context, what string, rev access.Revision, where string, args []any, yield func(access.Object) error) error {
+	return db.see(ctx, what, func(tx *sqlx.Tx) error {
 		rev, err := db.revision(ctx, tx, rev)
 		if err != nil {
 			return err
 		}
+		args := append([]any{int64(rev)}, args...)
 		seen := map[string]string{}
 		for i := range db.nouns {
 			n := &db.nouns[i]
-			query := `SELECT ` + names(n.allColumns()) + ` FROM ` + n.table + ` WHERE since <= $1 AND until > $1` + n.live
-			if err := n.each(ctx, tx, newDecoder(n.allColumns(), seen), query, []any{int64(rev)}, yield); err != nil {
+			query := `SELECT ` + names(n.allColumns()) + ` FROM ` + n.table + ` WHERE since <= $1 AND until > $1` + where + n.live
+			if err := n.each(ctx, tx, newDecoder(n.allColumns(), seen), query, args, yield); err != nil {
 				return err
 			}
 		}

@@ -146,6 +146,16 @@ func load(t require.TestingT, db *sqlstore.DB, rev access.Revision, env access.E
 		}
 		return nil
 	}))
+	if env == "" {
+		return out
+	}
+	alone := world{}
+	require.NoError(t, db.LoadEnvironment(context.Background(), rev, env, func(o access.Object) error {
+		require.NotContains(t, alone, name(o))
+		alone[name(o)] = text(t, o)
+		return nil
+	}))
+	require.Equal(t, out, alone, "an environment loaded alone")
 	return out
 }
 
@@ -188,6 +198,7 @@ func empty(t *testing.T, p Place) {
 	_, err = db.Object(t.Context(), 0, "dev", access.KindUser, "ada")
 	require.ErrorIs(t, err, store.ErrNotFound)
 	require.ErrorIs(t, db.Load(t.Context(), 1, func(access.Object) error { return nil }), store.ErrNotFound)
+	require.ErrorIs(t, db.LoadEnvironment(t.Context(), 1, "dev", func(access.Object) error { return nil }), store.ErrNotFound)
 	found, err := db.Verify(t.Context(), nil)
 	require.NoError(t, err)
 	require.Zero(t, found)
@@ -237,10 +248,15 @@ func histories(t *testing.T, p Place) {
 			at, err := db.RevisionAt(r.Context(), done.At)
 			require.NoError(r, err)
 			require.Equal(r, done.Revision, at)
+			at, err = db.RevisionAt(r.Context(), done.At.Add(time.Hour))
+			require.NoError(r, err)
+			require.Equal(r, done.Revision, at, "of what is to come, the newest is known")
+			at, err = db.RevisionAt(r.Context(), done.At.Add(-time.Microsecond))
 			if done.Revision > 1 {
-				at, err = db.RevisionAt(r.Context(), done.At.Add(-time.Microsecond))
 				require.NoError(r, err)
 				require.Equal(r, done.Revision-1, at)
+			} else {
+				require.ErrorIs(r, err, store.ErrNotFound, "before the first")
 			}
 			for k := range before {
 				if current[k] == "" {
