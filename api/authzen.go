@@ -111,12 +111,12 @@ func (s *Server) evaluate(ctx context.Context, env access.EnvironmentID, e AuthZ
 			q.Record = &Record{ID: access.RecordID(e.Resource.ID), Owner: p.Owner, BusinessUnit: p.BusinessUnit, Registered: p.Owner == "" && p.BusinessUnit == ""}
 		}
 	}
-	asked, snapshot, err := s.ask(ctx, env, q)
+	asked, snapshot, err := s.ask(ctx, env, Asked{Question: q})
 	if err != nil {
 		return AuthZENDecision{}, err
 	}
-	d, err := s.decide(env, asked, snapshot)
-	if err != nil {
+	d, err := snapshot.Check(asked)
+	if s.count(env, d, err); err != nil {
 		return AuthZENDecision{}, err
 	}
 	return AuthZENDecision{d.Allowed, &authzenContext{Reason: d.Reason, Revision: d.Revision, ValidUntil: d.ValidUntil}}, nil

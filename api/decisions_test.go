@@ -125,7 +125,7 @@ func TestObjectsByHand(t *testing.T) {
 	share := "/v1/environments/sales/shares/account~7~user~dir:bruno"
 	w.as("admin", "PUT", share, access.Share{Rights: access.RightsOf(access.Read)}).into(t, &made)
 	var a api.Answer
-	w.as("app", "POST", check, api.Question{User: "bruno", Action: access.Read, Table: "account", Record: &api.Record{ID: "7", Owner: "user:carla", BusinessUnit: "emea"}, AtLeast: made.Revision}).into(t, &a)
+	w.as("app", "POST", check, api.Asked{Question: api.Question{User: "bruno", Action: access.Read, Table: "account", Record: &api.Record{ID: "7", Owner: "user:carla", BusinessUnit: "emea"}}, Moment: api.Moment{AtLeast: made.Revision}}).into(t, &a)
 	require.True(t, a.Allowed)
 	require.GreaterOrEqual(t, a.Revision, made.Revision)
 

@@ -135,6 +135,10 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 		return problem("forbidden", http.StatusForbidden, err.Error())
 	case errors.Is(err, tenant.ErrNoEnvironment), errors.Is(err, store.ErrNotFound):
 		return problem("not-found", http.StatusNotFound, err.Error())
+	case errors.Is(err, tenant.ErrNoRevision):
+		return problem("revision-unknown", http.StatusConflict, err.Error())
+	case errors.Is(err, engine.ErrLocked):
+		return problem("environment-locked", http.StatusLocked, "the environment's key is gone: nothing can be judged until it is restored (Rule CMK-3)")
 	case errors.Is(err, engine.ErrUnknown), errors.Is(err, engine.ErrQuestion):
 		return problem("cannot-judge", http.StatusUnprocessableEntity, err.Error())
 	case errors.Is(err, store.ErrConflict):

@@ -147,9 +147,8 @@ func TestRule_SEC_2_ids_of_another_environment(t *testing.T) {
 
 	// Who may not ask learns nothing of what there is.
 	for _, q := range []api.Question{ask, {User: "carla", Action: access.Read, Table: "account"}, {User: "nobody", Action: access.Read, Table: "nothing"}} {
-		q.AtLeast = 1 << 40
 		for _, env := range []string{"sales", "service", "nowhere"} {
-			require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/v1/environments/"+env+"/check", q).status)
+			require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/v1/environments/"+env+"/check", api.Asked{Question: q, Moment: api.Moment{AtLeast: 1 << 40}}).status)
 		}
 	}
 	require.Equal(t, http.StatusForbidden, w.as("amelie", "GET", "/v1/environments/sales/users/carla/access", nil).status)

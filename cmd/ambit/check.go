@@ -11,14 +11,51 @@ import (
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/api"
+	"github.com/ambit-iam/ambit/engine"
 )
 
-// question are the flags and arguments of check and explain.
+// moment are the flags that say which state is asked.
+type moment struct {
+	at, asOf string
+	revision int64
+}
+
+func (m *moment) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&m.asOf, "as-of", "", "as it was at `TIME`, such as 2026-11-24T10:00:00Z: what was stored then, with windows judged then")
+	f.Int64Var(&m.revision, "revision", 0, "as revision `N` has it, with windows judged now or at --at")
+	f.StringVar(&m.at, "at", "", "with windows judged at another `TIME` than now")
+}
+
+func (m *moment) read() (api.Moment, error) {
+	at, err := instant("--at", m.at)
+	if err != nil {
+		return api.Moment{}, err
+	}
+	asOf, err := instant("--as-of", m.asOf)
+	return api.Moment{At: at, AsOf: asOf, Revision: access.Revision(m.revision)}, err
+}
+
+func instant(flag, s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return t, usageError{fmt.Errorf("%s %q: want a time such as 2026-11-24T10:00:00Z", flag, s)}
+	}
+	return t, nil
+}
+
+// question are the flags and arguments of a question about a user.
 type question struct {
-	environment string
-	record      api.Record
-	privilege   string
-	at          string
+	moment
+	environment  string
+	record       api.Record
+	privilege    string
+	channel      string
+	impersonator string
+	columns      []string
 }
 
 func (q *question) flags(cmd *cobra.Command) {
@@ -28,13 +65,22 @@ func (q *question) flags(cmd *cobra.Command) {
 	f.StringVar(&q.record.Owner, "owner", "", "the record's owner: `user:NAME or team:NAME`")
 	f.StringVar(&q.record.BusinessUnit, "unit", "", "the record's owning business `UNIT` (the owner's where absent)")
 	f.BoolVar(&q.record.Registered, "registered", false, "take the record's facts as they were registered")
-	f.StringVar(&q.privilege, "privilege", "", "a miscellaneous `PRIVILEGE`, instead of action and table")
-	f.StringVar(&q.at, "at", "", "another `TIME` than now, such as 2026-11-24T10:00:00Z; the answer is hypothetical")
+	f.StringVar(&q.channel, "channel", "", "how the user comes in: `interactive or api`")
+	f.StringVar(&q.impersonator, "as", "", "the `USER` who acts on behalf of the other")
+	q.moment.flags(cmd)
 	_ = cmd.MarkFlagRequired("env") // the flag exists
 }
 
-func (q *question) ask(args []string) (api.Question, error) {
-	out := api.Question{User: args[0], Privilege: q.privilege}
+// privileges adds what only questions about one action have.
+func (q *question) privileges(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&q.privilege, "privilege", "", "a miscellaneous `PRIVILEGE`, instead of action and table")
+	cmd.Flags().StringSliceVar(&q.columns, "column", nil, "a `COLUMN` that the create or write sets; several by commas")
+}
+
+func (q *question) ask(args []string) (api.Asked, error) {
+	out := api.Asked{Question: api.Question{
+		User: args[0], Privilege: q.privilege, Channel: engine.Channel(q.channel), Impersonator: q.impersonator, Columns: q.columns,
+	}}
 	switch {
 	case q.privilege != "" && len(args) == 1:
 	case q.privilege == "" && len(args) == 3:
@@ -48,14 +94,9 @@ func (q *question) ask(args []string) (api.Question, error) {
 	if q.record != (api.Record{}) {
 		out.Record = &q.record
 	}
-	if q.at != "" {
-		at, err := time.Parse(time.RFC3339, q.at)
-		if err != nil {
-			return out, usageError{fmt.Errorf("--at %q: want a time such as 2026-11-24T10:00:00Z", q.at)}
-		}
-		out.At = at
-	}
-	return out, nil
+	var err error
+	out.Moment, err = q.moment.read()
+	return out, err
 }
 
 func (q *question) path(verb string) string {
@@ -92,11 +133,15 @@ func (c *command) check() *cobra.Command {
 		},
 	}
 	q.flags(cmd)
+	q.privileges(cmd)
 	return cmd
 }
 
 func printAnswer(w io.Writer, a api.Answer) error {
 	line := "denied: " + a.Reason.String()
+	if a.OfImpersonator {
+		line += " (who acts on behalf)"
+	}
 	if a.Allowed {
 		line = "allowed"
 	}
@@ -108,7 +153,7 @@ func printAnswer(w io.Writer, a api.Answer) error {
 		line += ", until " + local(a.ValidUntil)
 	}
 	if a.Hypothetical {
-		line += ", as of " + local(a.At)
+		line += ", judged at " + local(a.At)
 	}
 	_, err := fmt.Fprintln(w, line+")")
 	return err
@@ -148,6 +193,7 @@ func (c *command) explain() *cobra.Command {
 		},
 	}
 	q.flags(cmd)
+	q.privileges(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 10, "how many sets of missing facts to list")
 	return cmd
 }
