@@ -103,7 +103,7 @@ func TestRule_OWN_12_OperationsRunAlongRelationships(t *testing.T) {
 				"delete record e/account/2", "delete record e/account/12", "delete record e/account/11", "delete record e/account/10", "delete record e/account/1", "delete relationship e/up", "delete table e/account"}},
 	})
 	refuse(t, "OWN-12", []fault{
-		{name: "a second parental relationship", given: family(everything), changes: []access.Change{access.Put(relationship("more", "desk", everything))}, want: "several parental relationships, more, up"},
+		{name: "a second parental relationship", given: family(everything), changes: []access.Change{access.Put(relationship("more", "desk", everything))}, want: "relationship more is one of several parental relationships of table \"account\", more, up"},
 		{name: "an unknown cascade", changes: []access.Change{access.Put(relationship("up", "account", access.Cascades{Share: access.CascadeAll + 1}))}, want: "unknown cascade"},
 	})
 }
@@ -185,8 +185,8 @@ func TestRule_TEAM_6_AccessTeamTemplates(t *testing.T) {
 		return []access.Change{access.Put(with(template("t"), f))}
 	}
 	refuse(t, "TEAM-6", []fault{
-		{name: "the table is not enabled", changes: put(func(*access.Template) {}), want: "is not enabled for them"},
-		{name: "the table is switched off", given: []access.Change{enabled, access.Put(template("t"))}, changes: []access.Change{access.Put(table("account", access.UserOrTeam))}, want: "is not enabled for them"},
+		{name: "the table is not enabled", changes: put(func(*access.Template) {}), want: "is not enabled for access teams"},
+		{name: "the table is switched off", given: []access.Change{enabled, access.Put(template("t"))}, changes: []access.Change{access.Put(table("account", access.UserOrTeam))}, want: "delete them first"},
 		{name: "the table is not owned", changes: put(func(t *access.Template) { t.Table = "desk" }), want: "ownership is business_unit"},
 		{name: "no rights", given: []access.Change{enabled}, changes: put(func(t *access.Template) { t.Rights = 0 }), want: "gives no right"},
 		{name: "create", given: []access.Change{enabled}, changes: put(func(t *access.Template) { t.Rights = access.RightsOf(access.Create) }), want: "cannot be shared"},
@@ -351,7 +351,7 @@ func TestRule_ACC_1_FewUsersAreNonInteractive(t *testing.T) {
 		seven = append(seven, robot(fmt.Sprint("r", i)))
 	}
 	refuse(t, "ACC-1", []fault{
-		{name: "an eighth", given: seven, changes: []access.Change{robot("x")}, want: "8 non-interactive users: 7 are the most"},
+		{name: "an eighth", given: seven, changes: []access.Change{robot("x")}, want: "user x would be one of 8 non-interactive users: 7 are the most"},
 		{name: "fewer allowed than there are", given: seven, changes: []access.Change{access.Put(access.Environment{ID: env, Name: "Company", NonInteractiveUsers: 6, ManagedBy: access.ByFile})}, want: "6 are the most"},
 		{name: "an unknown mode", changes: []access.Change{access.Put(with(user("x", "ops"), func(u *access.User) { u.AccessMode = 99 }))}, want: "unknown access mode"},
 	})

@@ -135,7 +135,7 @@ func (d *draft) checkMask(t Table, c Column) {
 // validateRelationships judges changed relationships, and that a table has one
 // parental one at most (Rule OWN-12).
 func (d *draft) validateRelationships() {
-	parental := map[TableID][]string{}
+	var parental []Relationship
 	for e := range d.relations.changes() {
 		if !e.is {
 			continue
@@ -156,35 +156,48 @@ func (d *draft) validateRelationships() {
 			d.fault("REL-2", r, "is many-to-many: nothing runs along it, so it has no cascades")
 		}
 		if r.Parental() {
-			parental[r.Table] = nil
+			parental = append(parental, r)
 		}
 	}
 	if len(parental) == 0 {
 		return
 	}
+	of := map[TableID][]string{}
 	for id, r := range d.relations.all() {
-		if list, ok := parental[r.Table]; ok && r.Parental() {
-			parental[r.Table] = append(list, string(id))
+		if r.Parental() {
+			of[r.Table] = append(of[r.Table], string(id))
 		}
 	}
-	for id, list := range parental {
-		if t, ok := d.tables.get(id); ok && len(list) > 1 {
+	for _, r := range parental {
+		if list := of[r.Table]; len(list) > 1 {
 			slices.Sort(list)
-			d.fault("OWN-12", t, fmt.Sprintf("has several parental relationships, %s: one is the most", strings.Join(list, ", ")))
+			d.fault("OWN-12", r, fmt.Sprintf("is one of several parental relationships of table %q, %s: one is the most", r.Table, strings.Join(list, ", ")))
 		}
 	}
 }
 
-// validateTemplates judges changed templates, and those of tables and settings
-// that changed (Rule TEAM-6).
+// validateTemplates judges changed templates, and whether tables and settings that
+// changed still allow those that there are (Rule TEAM-6).
 func (d *draft) validateTemplates() {
-	tables := map[TableID]int{}
+	limited := len(d.environments.changed) > 0
+	if len(d.templates.changed) == 0 && len(d.tables.changed) == 0 && !limited {
+		return
+	}
+	n := map[TableID]int{}
+	for _, t := range d.templates.all() {
+		n[t.Table]++
+	}
+	limit := d.environment().TemplatesPerTable
+	if limit == 0 {
+		limit = defaultTemplatesPerTable
+	}
+	told := map[TableID]bool{}
 	for e := range d.templates.changes() {
 		if !e.is {
 			continue
 		}
 		t := e.after
-		tables[t.Table] = 0
+		before := len(d.faults)
 		d.checkID(t, string(t.ID))
 		d.checkName(t, "name", t.Name)
 		d.checkManager(t, t.ManagedBy)
@@ -194,41 +207,28 @@ func (d *draft) validateTemplates() {
 		case t.Rights.Has(Create):
 			d.fault("TEAM-6", t, "gives create, which cannot be shared")
 		}
-		if e.was && e.before.Table != t.Table {
+		switch table, ok := d.tables.get(t.Table); {
+		case e.was && e.before.Table != t.Table:
 			d.fault("TEAM-6", t, "cannot change its table: delete it and make another")
-		}
-		if !d.tables.has(t.Table) {
+		case !ok:
 			d.fault("TEAM-6", t, fmt.Sprintf("names table %q, which does not exist", t.Table))
+		case table.Ownership != UserOrTeam:
+			d.fault("TEAM-6", t, fmt.Sprintf("is for table %q: only records that a user or team owns are shared, and its ownership is %s", t.Table, table.Ownership))
+		case !table.AccessTeams:
+			d.fault("TEAM-6", t, fmt.Sprintf("is for table %q, which is not enabled for access teams", t.Table))
+		case n[t.Table] > limit && !e.was:
+			d.fault("TEAM-6", t, fmt.Sprintf("would be one of %d access team templates of table %q: %d are the most in this environment", n[t.Table], t.Table, limit))
 		}
+		told[t.Table] = told[t.Table] || len(d.faults) > before
 	}
 	for e := range d.tables.changes() {
-		if e.is && (!e.after.AccessTeams || e.after.Ownership != UserOrTeam) {
-			tables[e.after.ID] = 0
+		if t := e.after; e.is && n[t.ID] > 0 && !told[t.ID] && (!t.AccessTeams || t.Ownership != UserOrTeam) {
+			d.fault("TEAM-6", t, fmt.Sprintf("has access team templates (%d), which need a table that is enabled for them and owned by users and teams: delete them first", n[t.ID]))
 		}
 	}
-	limited := len(d.environments.changed) > 0
-	if len(tables) == 0 && !limited {
-		return
-	}
-	for _, t := range d.templates.all() {
-		if _, ok := tables[t.Table]; ok || limited {
-			tables[t.Table]++
-		}
-	}
-	limit := d.environment().TemplatesPerTable
-	if limit == 0 {
-		limit = defaultTemplatesPerTable
-	}
-	for id, n := range tables {
-		t, ok := d.tables.get(id)
-		switch {
-		case !ok || n == 0:
-		case t.Ownership != UserOrTeam:
-			d.fault("TEAM-6", t, "cannot have access team templates: only records that a user or team owns are shared, and its ownership is "+t.Ownership.String())
-		case !t.AccessTeams:
-			d.fault("TEAM-6", t, fmt.Sprintf("has access team templates (%d), but is not enabled for them: enable it, or delete them first", n))
-		case n > limit:
-			d.fault("TEAM-6", t, fmt.Sprintf("has %d access team templates: %d are the most in this environment", n, limit))
+	for id, n := range n {
+		if n > limit && limited && !told[id] {
+			d.fault("TEAM-6", d.environment(), fmt.Sprintf("has %d access team templates of table %q: %d are the most", n, id, limit))
 		}
 	}
 }
@@ -331,24 +331,32 @@ func (d *draft) validateManagers() {
 	}
 }
 
-// validateUnattended judges how many users are non-interactive (Rule ACC-1).
+// validateUnattended judges how many users are non-interactive (Rule ACC-1). The
+// fault is that of the users who come to be, or else of the environment's limit.
 func (d *draft) validateUnattended() {
 	n := d.state.index.unattended
-	more := len(d.environments.changed) > 0
+	var more []User
 	for e := range d.users.changes() {
-		if e.was && e.before.unattended() {
+		was, is := e.was && e.before.unattended(), e.is && e.after.unattended()
+		switch {
+		case was && !is:
 			n--
-		}
-		if e.is && e.after.unattended() {
+		case is && !was:
 			n++
-			more = true
+			more = append(more, e.after)
 		}
 	}
 	limit := d.environment().NonInteractiveUsers
 	if limit == 0 {
 		limit = defaultNonInteractiveUsers
 	}
-	if more && n > limit {
+	if n <= limit {
+		return
+	}
+	for _, u := range more {
+		d.fault("ACC-1", u, fmt.Sprintf("would be one of %d non-interactive users: %d are the most", n, limit))
+	}
+	if len(more) == 0 && len(d.environments.changed) > 0 {
 		d.fault("ACC-1", d.environment(), fmt.Sprintf("has %d non-interactive users: %d are the most", n, limit))
 	}
 }
