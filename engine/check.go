@@ -326,9 +326,9 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 		}
 	}
 	seeUser(a.user)
-	if a.shares != nil {
-		for i := range a.shares.list {
-			see(a.shares.list[i].start, a.shares.list[i].end)
+	if a.shares != nil && a.shares.windows != nil {
+		for _, w := range *a.shares.windows {
+			see(w.start, w.end)
 		}
 	}
 	if a.action == access.Create { // the owner must hold Read (Rule OWN-9)
@@ -493,22 +493,24 @@ func (s *Snapshot) shared(a *asked, at int64) bool {
 	if a.shares == nil {
 		return false
 	}
-	a.timed = a.timed || a.shares.timed
+	a.timed = a.timed || a.shares.windows != nil
 	for i := range a.shares.list {
 		sh := &a.shares.list[i]
-		if sh.rights.Has(a.action) && sh.start <= at && at < sh.end && s.sharesWith(sh, a.user) {
+		if sh.rights.Has(a.action) && a.shares.holds(i, at) && s.isWho(a.user, sh.who) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *Snapshot) sharesWith(sh *share, u *user) bool {
-	switch sh.kind {
+// isWho tells whether what is given to the principal is given to the user: it is
+// the user, a team of the user's, or everybody (Rule SHARE-4).
+func (s *Snapshot) isWho(u *user, w who) bool {
+	switch w.kind() {
 	case access.UserPrincipal:
-		return sh.number == u.number
+		return w.number() == u.number
 	case access.TeamPrincipal:
-		return s.member(u, sh.number) && s.teams.get(sh.number).aside.exists
+		return s.member(u, w.number()) && s.teams.get(w.number()).aside.exists
 	}
 	return true
 }

@@ -353,30 +353,39 @@ func (s *Snapshot) origins(a *asked, found []find) []Origin {
 	if a.shares == nil {
 		return out
 	}
-	list := slices.DeleteFunc(slices.Clone(a.shares.list), func(sh share) bool {
-		return !sh.rights.Has(a.action) || a.at < sh.start || sh.end <= a.at || !s.sharesWith(&sh, a.user)
-	})
-	slices.SortFunc(list, func(x, y share) int {
-		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.data.Principal.ID, y.data.Principal.ID))
-	})
-	for _, sh := range list {
-		d := &Shared{Principal: sh.data.Principal, Rights: sh.data.Rights, Inherited: sh.data.Inherited, Window: sh.data.Window}
-		switch sh.kind {
-		case access.UserPrincipal:
-			d.Name = a.user.aside.data.Name
-		case access.TeamPrincipal:
-			d.Team = s.via(a.user, sh.number)
-			d.Name = d.Team.Name
-		}
+	for _, sh := range s.sharesTo(a, a.user) {
 		rules := []string{"EVAL-4 c", "SHARE-4", "SHARE-5"}
-		if !sh.data.Rights.Has(a.action) {
+		if !sh.Rights.Has(a.action) {
 			rules = append(rules, "SHARE-7")
 		}
-		if !sh.data.Window.Open() {
+		if !sh.Window.Open() {
 			rules = append(rules, "SHARE-10")
 		}
-		out = append(out, Origin{Way: ByShare, Share: d, Rules: rules})
+		out = append(out, Origin{Way: ByShare, Share: &sh, Rules: rules})
 	}
+	return out
+}
+
+// sharesTo lists the shares in force that give the user the action.
+func (s *Snapshot) sharesTo(a *asked, u *user) []Shared {
+	var out []Shared
+	for i, sh := range a.shares.list {
+		if !sh.rights.Has(a.action) || !a.shares.holds(i, a.at) || !s.isWho(u, sh.who) {
+			continue
+		}
+		d := Shared{Principal: s.principal(sh.who), Rights: sh.own, Inherited: sh.inherited, Window: a.shares.window(i)}
+		switch sh.who.kind() {
+		case access.UserPrincipal:
+			d.Name = u.aside.data.Name
+		case access.TeamPrincipal:
+			d.Team = s.via(u, sh.who.number())
+			d.Name = d.Team.Name
+		}
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(x, y Shared) int {
+		return cmp.Or(cmp.Compare(x.Principal.Kind, y.Principal.Kind), cmp.Compare(x.Principal.ID, y.Principal.ID))
+	})
 	return out
 }
 

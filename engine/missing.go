@@ -159,12 +159,11 @@ func (s *Snapshot) suppose(q Question, facts []Fact) (*Snapshot, Question, bool)
 		case ShareWith:
 			sh := access.Share{Environment: s.env.ID, Table: q.Table, Record: q.Record.ID, Principal: f.Principal}
 			if known, ok := s.shares.get(s.tableIndex[q.Table], string(q.Record.ID)); ok {
-				if i := known.find(f.Principal); i >= 0 {
-					sh = *known.list[i].data
+				if i := s.findPrincipal(known, f.Principal); i >= 0 {
+					sh.Rights, sh.Inherited = known.list[i].own, known.list[i].inherited
 				}
 			}
 			sh.Rights |= access.RightsOf(f.Right)
-			sh.Window = access.Window{}
 			c = sh
 		case GiveOwnership:
 			q.Record = s.reown(q, f.Principal)
@@ -421,7 +420,7 @@ func (x *search) holdsRoles(f Fact) bool {
 
 func (x *search) reachesRecord(f Fact) bool {
 	t := x.teamOf(f)
-	return t.aside.number == x.a.ownerTeam || x.a.shares != nil && x.a.shares.find(t.aside.data.ID.Principal()) >= 0
+	return t.aside.number == x.a.ownerTeam || x.a.shares != nil && x.s.findPrincipal(x.a.shares, t.aside.data.ID.Principal()) >= 0
 }
 
 // candidate orders its facts, so that a pair has one key whichever way round.

@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"cmp"
+	"maps"
+	"regexp"
+	"slices"
+
+	"github.com/ambit-iam/ambit/access"
+)
+
+// column is a secured column of a table.
+type column struct {
+	name    string
+	mask    *access.Mask
+	pattern *regexp.Regexp // the mask's
+}
+
+// profile is a column security profile.
+type profile struct {
+	exists bool
+	lines  []profileLine // by table, then column
+	data   access.Profile
+}
+
+type profileLine struct {
+	table, column uint32 // the latter as the table lists the secured ones
+	grants        columnGrants
+}
+
+// columnGrants is what somebody may do with a column.
+type columnGrants struct {
+	read, update, create bool
+	unmasked             access.Unmasked
+}
+
+// columnShares are those of one record (Rule FLS-7).
+type columnShares struct {
+	edit   *edit
+	table  uint32
+	record access.RecordID
+	list   []columnShare
+}
+
+type columnShare struct {
+	who          who
+	read, update bool
+	column       string
+}
+
+func (c *columnShares) is(table uint32, record string) bool {
+	return c.table == table && string(c.record) == record
+}
+
+func (b *builder) profile(id access.ProfileID) uint32 {
+	b.copyProfiles()
+	n, ok := b.s.profileIndex[id]
+	if !ok {
+		n = uint32(len(b.s.profiles))
+		b.s.profileIndex[id] = n
+		b.s.profiles = append(b.s.profiles, profile{data: access.Profile{ID: id}})
+	}
+	return n
+}
+
+func (b *builder) copyProfiles() {
+	if !b.ownProfiles {
+		b.s.profileIndex, b.s.profiles = maps.Clone(b.s.profileIndex), slices.Clone(b.s.profiles)
+		b.ownProfiles = true
+	}
+}
+
+func (b *builder) putProfile(o access.Profile) {
+	n := b.profile(o.ID)
+	o.Columns = slices.Clone(o.Columns)
+	b.s.profiles[n] = profile{exists: true, data: o}
+	b.columnsChanged = true
+}
+
+func (b *builder) dropProfile(id access.ProfileID) {
+	n := b.profile(id)
+	b.s.profiles[n].exists = false
+	b.columnsChanged = true
+}
+
+// profilesOf is the principal's list of profiles, ready to be changed; nil when
+// the principal can have none.
+func (b *builder) profilesOf(p access.Principal) *[]uint32 {
+	switch p.Kind {
+	case access.UserPrincipal:
+		return &b.user(access.UserID(p.ID)).aside.profiles
+	case access.TeamPrincipal:
+		return &b.editTeam(b.team(access.TeamID(p.ID))).aside.profiles
+	}
+	b.fail("a column security profile is given to a user or a team, not to %v (Rule FLS-2)", p)
+	return nil
+}
+
+func (b *builder) putProfileMember(o access.ProfileMember) {
+	n := b.profileNumber(o.Profile)
+	list := b.profilesOf(o.Principal)
+	if list == nil {
+		return
+	}
+	if i, found := slices.BinarySearch(*list, n); !found {
+		*list = slices.Insert(*list, i, n)
+		link(b, &b.s.profiled, pairOf(n, uint32(b.who(o.Principal))))
+	}
+}
+
+func (b *builder) dropProfileMember(o access.ProfileMember) {
+	n := b.profileNumber(o.Profile)
+	list := b.profilesOf(o.Principal)
+	if list == nil {
+		return
+	}
+	if i, found := slices.BinarySearch(*list, n); found {
+		*list = slices.Delete(*list, i, i+1)
+		unlink(b, &b.s.profiled, pairOf(n, uint32(b.who(o.Principal))))
+	}
+}
+
+// profileNumber is that of a profile, which need not exist.
+func (b *builder) profileNumber(id access.ProfileID) uint32 {
+	if n, ok := b.s.profileIndex[id]; ok {
+		return n
+	}
+	return b.profile(id)
+}
+
+// compileColumns lists the secured columns of the tables anew, and what the
+// profiles say of them.
+func (b *builder) compileColumns() {
+	s := b.s
+	b.copyTables()
+	b.copyProfiles()
+	for n := range s.tables {
+		t := &s.tables[n]
+		t.columns = nil
+		for _, name := range t.data.SecuredColumns() {
+			c := column{name: name}
+			for _, known := range t.data.Columns {
+				if known.Name == name {
+					c.mask = known.Mask
+				}
+			}
+			if c.mask != nil {
+				var err error
+				if c.pattern, err = regexp.Compile(c.mask.Pattern); err != nil {
+					b.fail("table %q: mask of column %q: %v (Rule FLS-4)", t.data.ID, name, err)
+					return
+				}
+			}
+			t.columns = append(t.columns, c)
+		}
+	}
+	for n := range s.profiles {
+		p := &s.profiles[n]
+		p.lines = nil
+		if !p.exists {
+			continue
+		}
+		for _, c := range p.data.Columns {
+			t, ok := s.tableIndex[c.Table]
+			if !ok {
+				continue
+			}
+			if i, secured := s.tables[t].secured(c.Column); secured {
+				p.lines = append(p.lines, profileLine{t, uint32(i), columnGrants{c.Read, c.Update, c.Create, c.Unmasked}})
+			}
+		}
+		slices.SortFunc(p.lines, profileLine.compare)
+	}
+}
+
+func (l profileLine) compare(o profileLine) int {
+	return cmp.Or(cmp.Compare(l.table, o.table), cmp.Compare(l.column, o.column))
+}
+
+// secured finds a secured column.
+func (t *table) secured(name string) (int, bool) {
+	return slices.BinarySearchFunc(t.columns, name, func(c column, name string) int { return cmp.Compare(c.name, name) })
+}
+
+// columnSharesOf returns the record's column shares, ready to be changed.
+func (b *builder) columnSharesOf(table uint32, record access.RecordID) *columnShares {
+	sh, ok := b.s.columnShares.get(table, string(record))
+	switch {
+	case !ok:
+		sh = &columnShares{edit: b.edit, table: table, record: record}
+	case sh.edit == b.edit:
+		return sh
+	default:
+		sh = &columnShares{edit: b.edit, table: table, record: record, list: slices.Clone(sh.list)}
+	}
+	b.s.columnShares.set(table, string(record), sh, b.edit)
+	return sh
+}
+
+func (b *builder) putColumnShare(o *access.ColumnShare) {
+	sh := columnShare{b.who(o.Principal), o.Read, o.Update, o.Column}
+	list := b.columnSharesOf(b.table(o.Table), o.Record)
+	if i := list.find(sh.who, sh.column); i >= 0 {
+		list.list[i] = sh
+	} else {
+		list.list = append(list.list, sh)
+	}
+}
+
+func (b *builder) dropColumnShare(o access.ColumnShare) {
+	table, w := b.table(o.Table), b.who(o.Principal)
+	list := b.columnSharesOf(table, o.Record)
+	if i := list.find(w, o.Column); i >= 0 {
+		list.list = slices.Delete(list.list, i, i+1)
+	}
+	if len(list.list) == 0 {
+		b.s.columnShares.remove(table, string(o.Record), b.edit)
+	}
+}
+
+func (c *columnShares) find(w who, column string) int {
+	return slices.IndexFunc(c.list, func(x columnShare) bool { return x.who == w && x.column == column })
+}
