@@ -28,6 +28,7 @@ demo: build ## the main job on bundled directories: sync, check, elevate, audit
 test: servers ## everything: real slapd and PostgreSQL, the demo, kills and bad input
 	$(GO) vet ./... $(TESTDATA)
 	$(GO) test -race -shuffle=on -timeout 20m $(RACE)
+	$(GO) -C bench test . ./page ./bed
 	$(GO) test -shuffle=on -timeout 30m $(TESTDATA) $$($(GO) list ./... | grep -vxF -f <($(GO) list $(RACE)))
 
 .PHONY: quick
@@ -40,7 +41,13 @@ servers: ## install Debian's slapd, ldap-utils, postgresql and systemd where the
 
 .PHONY: bench
 bench: servers build ## measure, and write the figures to docs/benchmarks.md
-	$(GO) run ./bench
+	$(GO) -C bench build -o ../bin/bench .
+	bin/bench
+
+.PHONY: bench-peers
+bench-peers: servers ## ask other engines and databases the same as Ambit, for docs/benchmarks.md (the first build takes minutes)
+	$(GO) -C bench build -o ../bin/bench-peers ./peers
+	bin/bench-peers
 
 .PHONY: lint
 lint: ## golangci-lint with the import rules (downloads the pinned tool)

@@ -12,12 +12,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ambit-iam/ambit/bench/page"
 )
 
 func main() {
@@ -65,12 +65,7 @@ func measure(ctx context.Context, o options, parts []string, to string) error {
 		}
 		lines = append(lines, more...)
 	}
-	page := render(o, parts, lines)
-	if to == "-" {
-		_, err := os.Stdout.WriteString(page)
-		return err
-	}
-	return os.WriteFile(to, []byte(page), 0o644)
+	return page.Write(to, render(o, parts, lines))
 }
 
 // render writes the page.
@@ -78,18 +73,18 @@ func render(o options, parts []string, lines []line) string {
 	var b strings.Builder
 	command := "make bench"
 	if len(os.Args) > 1 {
-		command = "go run ./bench " + strings.Join(os.Args[1:], " ")
+		command = "bin/bench " + strings.Join(os.Args[1:], " ")
 	}
 	fmt.Fprintf(&b, `# Benchmarks
 
-Measured by `+"`%s`"+` on %s: %s, %d cores, %s, revision %s. Other machines give other seconds; the ratios
+%s Other machines give other seconds; the ratios
 are what counts. Each is measured in one run with its yardstick: B is `+"`ldapsearch`"+` reading the same data in pages of 1000 from the same
 slapd over TLS, m is one lookup in a Go map of the same population, of which there are two readings: both are shown. What runs as a whole process is run %d times, each beside its
 yardstick, and the medians count; the rest are the packages' own benchmarks (`+"`go test -bench`"+`).
 
 | What | Figure | Ratio | Goal | |
 |---|---|---|---|---|
-`, command, time.Now().UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), runtime.Version(), revision(), o.runs)
+`, page.Measured(command), o.runs)
 	missed := 0
 	for _, l := range lines {
 		goal, verdict := "", ""
@@ -117,27 +112,6 @@ told apart. The collector lets the heap double before it runs (GOGC=100), which 
 `, o.people, o.people/10, o.people*4, 200)
 	}
 	return b.String()
-}
-
-func processor() string {
-	b, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return runtime.GOARCH
-	}
-	for text := range strings.Lines(string(b)) {
-		if name, value, _ := strings.Cut(text, ":"); strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
-}
-
-func revision() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // median of at least one duration.

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ambit-iam/ambit/bench/bed"
 	"github.com/ambit-iam/ambit/testdata/company"
 	"github.com/ambit-iam/ambit/testdata/rig"
 )
@@ -80,11 +81,11 @@ type synced struct {
 }
 
 func measureSync(ctx context.Context, o options) (_ []line, err error) {
-	b := &bed{ctx: ctx}
-	defer b.clean()
+	b := bed.New(ctx)
+	defer b.Clean()
 	var slapd *rig.Slapd
 	c := company.Large(o.people)
-	if err := b.try(func() { slapd = rig.StartSlapd(b, c.WriteLDIF) }); err != nil {
+	if err := b.Try(func() { slapd = rig.StartSlapd(b, c.WriteLDIF) }); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "ambit-bench-")
