@@ -222,9 +222,19 @@ type Problem struct {
 type Page struct {
 	Upserts []Upsert
 	// Removed objects are gone; their edges and manager links go too (Rule SRC-6).
-	Removed  []ObjectID
+	Removed []ObjectID
+	// RemovedKind, where it is set, is the kind that all of Removed were of. To a
+	// search for groups that follows changes, a user is gone that has changed.
+	RemovedKind Kind
+
 	Members  []Members
 	Problems []Problem
+	// Present objects are as the source said them last, of a delta round only.
+	Present []Present
+	// Listed, on the last page of a delta round, are the kinds of which the round
+	// has named every object that there is, as an upsert or as present: any other
+	// object of the kind is gone.
+	Listed []Kind
 
 	// Cursor is where to go on after this page. It is committed with the page's
 	// data (Rule SRC-2). Nil keeps the cursor that the store has.
@@ -232,6 +242,13 @@ type Page struct {
 	// Complete marks the round's last page: the source itself said that it is
 	// finished.
 	Complete bool
+}
+
+// Present names an object that is as it was said last.
+type Present struct {
+	ID ObjectID
+	// DN is its name, if the source said that too; the object may have moved.
+	DN string
 }
 
 // Mode tells what a round's absence means.
@@ -276,6 +293,16 @@ type Reader interface {
 	// Probe checks that the source can be reached with the configured
 	// credentials and permissions, and says what it found, one line a fact.
 	Probe(ctx context.Context) ([]string, error)
+}
+
+// Watcher is a Reader that can be told when its source changes. What has changed
+// it does not say: that is what a round is for. So a watch that misses something
+// costs time and nothing else.
+type Watcher interface {
+	// Watch calls changed, from one goroutine, each time something may have changed
+	// since the round that gave start.Cursor. It returns when the context or the
+	// connection ends; nil at once where the source offers no such thing.
+	Watch(ctx context.Context, start Start, changed func()) error
 }
 
 // Errors a caller may branch on.

@@ -8,6 +8,7 @@ missing=
 [ -x /usr/sbin/slapd ] || missing="$missing slapd"
 command -v ldapsearch >/dev/null || missing="$missing ldap-utils"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+[ -x /usr/sbin/samba ] && [ -d /usr/share/samba/setup ] || missing="$missing samba-ad-dc samba-ad-provision" # an Active Directory domain controller
 command -v systemd-analyze >/dev/null || missing="$missing systemd" # judges the unit; nothing is run by it
 [ -n "$missing" ] || exit 0
 

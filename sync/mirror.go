@@ -217,6 +217,7 @@ func (s *source) begin(mode directory.Mode) *Round {
 		removed:      map[directory.ObjectID]struct{}{},
 		removedEdges: map[directory.Edge]struct{}{},
 		whole:        map[relationOf]struct{}{},
+		unknown:      map[directory.ObjectID]struct{}{},
 		settled:      map[directory.ObjectID]struct{}{},
 		unmentioned:  map[directory.ObjectID][]string{},
 	}

@@ -721,3 +721,77 @@ func TestAttributes_pack(t *testing.T) {
 		require.Equal(t, fmt.Sprint(withValues(attributes)) == fmt.Sprint(withValues(others)), d.same(q, attributes, false))
 	})
 }
+
+func TestRule_LDAP_18_a_list_of_what_there_is(t *testing.T) {
+	people := func(n int) (out []directory.Upsert, present []directory.Present) {
+		for i := range n {
+			id := fmt.Sprintf("u%03d", i)
+			out = append(out, user(id, "uid="+id))
+			present = append(present, directory.Present{ID: directory.ObjectID(id)})
+		}
+		return out, present
+	}
+	begin := func(t *testing.T, n int) (*Mirror, []directory.Present) {
+		m := loaded(t, openStore(t), "corp")
+		all, present := people(n)
+		round(t, m, "corp", directory.Full, directory.Page{
+			Upserts: append(all, group("g", "cn=g")), Cursor: []byte("1"),
+			Members: []directory.Members{{Group: "g", Whole: true, Add: []directory.Ref{directory.ByDN("uid=u001"), directory.ByDN("uid=u002")}}},
+		})
+		return m, present
+	}
+	apply := func(t *testing.T, m *Mirror, p directory.Page) error {
+		r, err := m.Begin("corp", directory.Delta)
+		require.NoError(t, err)
+		return r.Apply(p, noon)
+	}
+	t.Run("what it leaves out is gone, of its kind", func(t *testing.T) {
+		m, present := begin(t, 50)
+		require.NoError(t, apply(t, m, directory.Page{Present: present[2:], Upserts: []directory.Upsert{user("new", "uid=new")}, Listed: []directory.Kind{directory.KindUser}, Complete: true}))
+		require.Equal(t, Size{Objects: 50, Edges: 2, Pending: 1}, m.Size("corp"), "u000 and u001; the group and its edges stay")
+		_, there := m.Object("corp", "new")
+		require.True(t, there)
+	})
+	t.Run("Rule LDAP-21: it can give what there is another name", func(t *testing.T) {
+		m, present := begin(t, 50)
+		present[1].DN = "uid=u001,ou=elsewhere"
+		require.NoError(t, apply(t, m, directory.Page{Present: present, Listed: []directory.Kind{directory.KindUser}, Complete: true}))
+		o, _ := m.Object("corp", "u001")
+		require.Equal(t, "uid=u001,ou=elsewhere", o.DN)
+		require.Equal(t, 1, m.Size("corp").Pending, "the group names nobody any more")
+	})
+	t.Run("one that takes much away is not believed", func(t *testing.T) {
+		m, present := begin(t, 50)
+		before := dump(m, "corp")
+		err := apply(t, m, directory.Page{Present: present[21:], Cursor: []byte("2"), Listed: []directory.Kind{directory.KindUser}, Complete: true})
+		require.ErrorIs(t, err, directory.ErrCursorExpired)
+		require.Equal(t, before, dump(m, "corp"))
+		require.True(t, m.Expire("corp"), "a full round decides")
+		require.Nil(t, m.Start("corp", nil).Cursor)
+	})
+	t.Run("a list of nothing is not believed", func(t *testing.T) {
+		m, _ := begin(t, 50)
+		require.ErrorIs(t, apply(t, m, directory.Page{Listed: []directory.Kind{directory.KindUser}, Complete: true}), directory.ErrCursorExpired)
+	})
+	t.Run("what it calls unchanged and nobody knows asks for a full round", func(t *testing.T) {
+		m, present := begin(t, 5)
+		stranger := []directory.Present{{ID: "stranger"}}
+		require.ErrorIs(t, apply(t, m, directory.Page{Present: stranger, Complete: true}), directory.ErrCursorExpired)
+		require.True(t, m.Expire("corp"))
+		m, _ = begin(t, 5)
+		require.NoError(t, apply(t, m, directory.Page{Present: append(stranger, present...), Upserts: []directory.Upsert{user("stranger", "")}, Listed: []directory.Kind{directory.KindUser}, Complete: true}),
+			"unless the round tells of it")
+		require.Equal(t, 7, m.Size("corp").Objects)
+	})
+	t.Run("a user whom a search for groups calls gone is not", func(t *testing.T) {
+		m, _ := begin(t, 5)
+		before := dump(m, "corp")
+		require.NoError(t, apply(t, m, directory.Page{Removed: []directory.ObjectID{"u001"}, RemovedKind: directory.KindGroup, Complete: true}))
+		require.Equal(t, before, dump(m, "corp"))
+	})
+	t.Run("an incomplete one takes nothing away", func(t *testing.T) {
+		m, present := begin(t, 50)
+		require.NoError(t, apply(t, m, directory.Page{Present: present[:10]}))
+		require.Equal(t, 51, m.Size("corp").Objects)
+	})
+}

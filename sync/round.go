@@ -29,6 +29,9 @@ type Round struct {
 	removed      map[directory.ObjectID]struct{}
 	removedEdges map[directory.Edge]struct{}
 	whole        map[relationOf]struct{}
+	// unknown are objects that a delta round called present and that the mirror
+	// does not have, unless the round tells of them yet.
+	unknown map[directory.ObjectID]struct{}
 	// settled are the objects of the last page, which decides about them.
 	settled map[directory.ObjectID]struct{}
 	// unmentioned are, in a full round, the attributes of an object that none of
@@ -67,7 +70,16 @@ func (r *Round) Apply(page directory.Page, now time.Time) error {
 	for _, m := range page.Members {
 		r.members(m)
 	}
+	for _, p := range page.Present {
+		r.present(p)
+	}
 	for _, id := range page.Removed {
+		if page.RemovedKind != directory.KindUnknown {
+			n := f.lookupID(id)
+			if o := f.refs[n].object; o == nil || o.kind != page.RemovedKind {
+				continue
+			}
+		}
 		r.removed[id] = struct{}{}
 		if page.Complete {
 			r.settled[id] = struct{}{}
@@ -77,11 +89,69 @@ func (r *Round) Apply(page directory.Page, now time.Time) error {
 		r.problem(p)
 	}
 	r.objects += len(page.Upserts)
+	if page.Complete {
+		if err := r.listed(page.Listed); err != nil {
+			return err
+		}
+	}
 	if page.Cursor != nil {
 		r.cursor = page.Cursor
 	}
 	if page.Complete {
 		r.complete(now)
+	}
+	return nil
+}
+
+// present takes up that an object is as it was, but for its name perhaps.
+func (r *Round) present(p directory.Present) {
+	f := r.source.facts
+	n := f.lookupID(p.ID)
+	if n == 0 || f.refs[n].object == nil {
+		r.unknown[p.ID] = struct{}{}
+		return
+	}
+	if p.DN == "" {
+		f.refs[n].object.seen = f.round
+		return
+	}
+	if o, changed := f.put(directory.Upsert{Partial: true, Object: directory.Object{ID: p.ID, DN: p.DN}}); changed {
+		r.source.batch.put(o)
+	}
+}
+
+// The most that a list of what there is may take away without being looked at
+// again: so many objects, and such a share of their kind.
+const (
+	absentObjects = 20
+	absentShare   = 10 // a tenth
+)
+
+// listed takes up what a delta round left out of its list of all objects of a
+// kind. Where such a list and the mirror do not go together, or it takes away so
+// much that it may have been cut short (Rule LDAP-18), the round is void, and a
+// full one decides.
+func (r *Round) listed(kinds []directory.Kind) error {
+	f := r.source.facts
+	for id := range r.unknown {
+		if n := f.lookupID(id); n == 0 || f.refs[n].object == nil {
+			return fmt.Errorf("the source calls %s unchanged, which is not mirrored: %w", id, directory.ErrCursorExpired)
+		}
+	}
+	for _, kind := range kinds {
+		all := f.list(kind)
+		var absent []directory.ObjectID
+		for _, n := range all {
+			if f.refs[n].object.seen != f.round {
+				absent = append(absent, f.id(n))
+			}
+		}
+		if n := len(absent); n > absentObjects && n*absentShare > len(all) {
+			return fmt.Errorf("the source's list leaves out %d of %d objects (%s), which a full read must confirm: %w", n, len(all), kind, directory.ErrCursorExpired)
+		}
+		for _, id := range absent {
+			r.removed[id] = struct{}{}
+		}
 	}
 	return nil
 }

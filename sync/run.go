@@ -476,6 +476,11 @@ const defaultInterval = 15 * time.Minute
 const (
 	firstPause   = 5 * time.Second
 	longestPause = 15 * time.Minute
+	// watchPause is before a watch that ended is taken up again.
+	watchPause = 15 * time.Second
+	// gather is how long changes that come together are waited for, when a source
+	// says that it has some.
+	gather = 200 * time.Millisecond
 	// leadPause is how often a process that does not lead asks again.
 	leadPause = 10 * time.Second
 	// jitter is the share by which intervals vary, so that many sources, or many
@@ -483,8 +488,13 @@ const (
 	jitter = 0.1
 )
 
-// loop reads one source again and again.
+// loop reads one source again and again: at its interval, and when it says that it
+// has changed.
 func (s *Syncer) loop(ctx context.Context, c Source) {
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watcher, _ := c.Reader.(directory.Watcher)
+	changed := make(chan struct{}, 1)
 	failures := backoff.NewExponentialBackOff()
 	failures.InitialInterval, failures.MaxInterval = firstPause, longestPause
 	failures.Multiplier, failures.RandomizationFactor = 2, 0.25
@@ -496,10 +506,17 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 		}
 		var pause time.Duration
 		var throttled *directory.Throttled
+		if err == nil && watcher != nil {
+			w := watcher
+			watch.Go(func() { s.watch(ctx, c.ID, w, changed) })
+			watcher = nil // it is one for all rounds
+		}
+		woken := changed
 		switch {
 		case errors.Is(err, ErrNotLeading):
-			pause = leadPause
+			pause, woken = leadPause, nil
 		case err != nil:
+			woken = nil // a source that cannot be read is not asked more often for that
 			pause = failures.NextBackOff()
 			if errors.As(err, &throttled) {
 				pause = max(pause, throttled.RetryAfter)
@@ -517,6 +534,34 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
+		case <-woken:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(gather):
+			}
+		}
+	}
+}
+
+// watch lets a source say when it changes, for as long as the context lasts. It is
+// a matter of speed alone: the source is read at its interval all the same.
+func (s *Syncer) watch(ctx context.Context, id directory.SourceID, w directory.Watcher, changed chan<- struct{}) {
+	for ctx.Err() == nil {
+		if start, err := s.start(id); err == nil && start.Cursor != nil && !start.Resumed {
+			err := w.Watch(ctx, start, func() {
+				select {
+				case changed <- struct{}{}:
+				default: // it is known
+				}
+			})
+			if err != nil && ctx.Err() == nil {
+				s.log.Info("the source does not tell of its changes any more; asking again", "source", id, "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchPause):
 		}
 	}
 }

@@ -158,3 +158,73 @@ func TestRun_a_round_that_hangs_is_ended(t *testing.T) {
 		require.Contains(t, s.Status().Sources[0].Error, "deadline")
 	})
 }
+
+// telling says of itself when it has changed.
+type telling struct {
+	answering
+	watches atomic.Int64
+	tell    chan struct{}
+	end     chan struct{}
+}
+
+func (w *telling) Read(ctx context.Context, start directory.Start, begin func(directory.Mode) error, yield func(directory.Page) error) error {
+	return w.answering.Read(ctx, start, begin, func(p directory.Page) error {
+		p.Cursor = []byte("here")
+		return yield(p)
+	})
+}
+
+func (w *telling) Watch(ctx context.Context, start directory.Start, changed func()) error {
+	if w.watches.Add(1) == 1 { // channels are of the bubble in which they are made
+		w.tell, w.end = make(chan struct{}), make(chan struct{})
+	}
+	if string(start.Cursor) != "here" {
+		return errors.New("watched from elsewhere")
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.tell:
+			changed()
+		case <-w.end:
+			return directory.ErrUnreachable
+		}
+	}
+}
+
+func TestRule_LDAP_24_a_watch_makes_rounds_come_sooner_and_no_more(t *testing.T) {
+	var down atomic.Bool
+	w := &telling{}
+	w.answer = func(int64) error {
+		if down.Load() {
+			return directory.ErrUnreachable
+		}
+		return nil
+	}
+	loop(t, []Source{{ID: "a", Reader: w, Interval: time.Hour}}, func(*Syncer) {
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 1, w.rounds.Load())
+		require.EqualValues(t, 1, w.watches.Load())
+		for range 1000 {
+			w.tell <- struct{}{}
+		}
+		time.Sleep(time.Second)
+		require.InDelta(t, 2, w.rounds.Load(), 1, "changes that come together are one round's")
+		rounds := w.rounds.Load()
+		w.end <- struct{}{}
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 2, w.watches.Load(), "a watch that ends is taken up again")
+		time.Sleep(2 * time.Hour)
+		require.InDelta(t, float64(rounds+2), float64(w.rounds.Load()), 1, "and where nothing is told the interval holds")
+		down.Store(true)
+		w.tell <- struct{}{}
+		time.Sleep(time.Second)
+		rounds = w.rounds.Load()
+		for range 10 {
+			w.tell <- struct{}{}
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Equal(t, rounds, w.rounds.Load(), "a source that cannot be read is not asked more often")
+	})
+}

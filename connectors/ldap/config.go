@@ -1,13 +1,14 @@
-// Package ldap reads OpenLDAP and servers like it: users and groups, in full,
-// streamed page by page.
+// Package ldap reads OpenLDAP and servers like it: users and groups, at first in
+// full, then what has changed, by content synchronisation (RFC 4533) where the
+// server has it and else by timestamps.
 //
-// A read is complete when the server itself says so with a result and an empty
-// paging cookie, never because a stream ended (Rules SRC-1, LDAP-6, LDAP-14).
-// What it holds at a time is bounded by the page and the largest group.
+// A read is complete when the server itself says so, with a result and an empty
+// paging cookie or with Sync Done, never because a stream ended (Rules SRC-1,
+// LDAP-6, LDAP-14). What it holds at a time is bounded by the page, the largest
+// group and, of a round that follows changes, the ids of what is gone.
 // Nothing is ever sent to another host: referrals make a read incomplete.
 //
-// It does not follow changes (content synchronisation) and does not speak Active
-// Directory's dialect; both come later. It keeps no state between reads.
+// It keeps no state between reads but what the cursor says.
 package ldap
 
 import (
@@ -24,6 +25,24 @@ import (
 
 // Config is one LDAP source.
 type Config struct {
+	Server `yaml:",inline"`
+
+	Users  Users  `yaml:"users,required"`
+	Groups Groups `yaml:"groups,required"`
+
+	// Changes names the way in which changes are followed: content_sync,
+	// timestamps, or none, which reads everything each time. Where it is absent the
+	// first that the server offers is taken; one that is named and not offered is an
+	// error (Rule LDAP-3).
+	Changes string `yaml:"changes"`
+	// FullHours is how often everything is read all the same, for what no server
+	// reports, such as rights of the account that were widened; 24 where it is
+	// absent.
+	FullHours int `yaml:"full_hours"`
+}
+
+// Server says where a server is and how to get in.
+type Server struct {
 	// URL is ldaps://host[:port], ldap://host[:port] with start_tls, or
 	// ldapi://%2Fpath%2Fof%2Fsocket.
 	URL string `yaml:"url,required"`
@@ -46,9 +65,6 @@ type Config struct {
 	ClientKey         string `yaml:"client_key"`
 	// InsecurePlaintextLoopback allows ldap:// without TLS to this very host.
 	InsecurePlaintextLoopback bool `yaml:"insecure_plaintext_loopback"`
-
-	Users  Users  `yaml:"users,required"`
-	Groups Groups `yaml:"groups,required"`
 
 	// PageSize is how many entries are asked for at once; 1000 where it is absent.
 	PageSize uint32 `yaml:"page_size"`
@@ -88,12 +104,30 @@ const (
 	defaultPageSize = 1000
 	maxPageSize     = 100_000
 	defaultIdle     = 60 * time.Second
+	defaultFull     = 24 * time.Hour
 )
 
-// Validate reports every fault that can be seen without connecting.
-func (c Config) Validate() error {
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+// The ways in which changes are followed.
+const (
+	contentSync = "content_sync"
+	timestamps  = "timestamps"
+	everything  = "none"
+)
+
+type faults []error
+
+func (f *faults) add(format string, args ...any) { *f = append(*f, fmt.Errorf(format, args...)) }
+
+func (f *faults) dn(field, base string) {
+	if _, err := ldap.ParseDN(base); base == "" || err != nil {
+		f.add("%s: %q is not a DN", field, base)
+	}
+}
+
+// validate reports what is wrong with the server's settings.
+func (c Server) validate() faults {
+	var faults faults
+	fault := faults.add
 	where, err := parseURL(c.URL)
 	switch {
 	case err != nil:
@@ -121,13 +155,21 @@ func (c Config) Validate() error {
 	if c.External && err == nil && where.scheme != "ldapi" && c.ClientCertificate == "" {
 		fault("external: needs ldapi:// or a client_certificate")
 	}
-	dn := func(field, base string) {
-		if _, err := ldap.ParseDN(base); base == "" || err != nil {
-			fault("%s: %q is not a DN", field, base)
-		}
+	if c.PageSize > maxPageSize {
+		fault("page_size: at most %d", maxPageSize)
 	}
-	dn("users.base", c.Users.Base)
-	dn("groups.base", c.Groups.Base)
+	if c.IdleSeconds < 0 {
+		fault("idle_seconds: want a positive number")
+	}
+	return faults
+}
+
+// Validate reports every fault that can be seen without connecting.
+func (c Config) Validate() error {
+	faults := c.Server.validate()
+	fault := faults.add
+	faults.dn("users.base", c.Users.Base)
+	faults.dn("groups.base", c.Groups.Base)
 	filter := func(field, text string) {
 		if _, err := ldap.CompileFilter(text); err != nil {
 			fault("%s: %q is not an LDAP filter: %w", field, text, err)
@@ -143,21 +185,24 @@ func (c Config) Validate() error {
 	if c.Users.Guest != "" && !strings.Contains(c.Users.Guest, "=") {
 		fault("users.guest: want an attribute and a value, such as employeeType=guest")
 	}
-	if c.PageSize > maxPageSize {
-		fault("page_size: at most %d", maxPageSize)
+	switch c.Changes {
+	case "", contentSync, timestamps, everything:
+	default:
+		fault("changes: want content_sync, timestamps or none, not %q", c.Changes)
 	}
-	if c.IdleSeconds < 0 {
-		fault("idle_seconds: want a positive number")
+	if c.FullHours < 0 {
+		fault("full_hours: want a positive number")
 	}
 	return errors.Join(faults...)
 }
 
-func (c Config) withDefaults() Config {
-	or := func(s *string, fallback string) {
-		if *s == "" {
-			*s = fallback
-		}
+func or(s *string, fallback string) {
+	if *s == "" {
+		*s = fallback
 	}
+}
+
+func (c Config) withDefaults() Config {
 	or(&c.Users.Filter, "(objectClass=inetOrgPerson)")
 	or(&c.Users.UserName, "uid")
 	or(&c.Users.DisplayName, "cn")
@@ -173,13 +218,21 @@ func (c Config) withDefaults() Config {
 		any.WriteString("(objectClass=" + ldap.EscapeFilter(class) + ")")
 	}
 	or(&c.Groups.Filter, "(|"+any.String()+")")
+	c.Server = c.Server.withDefaults()
+	if c.FullHours == 0 {
+		c.FullHours = int(defaultFull / time.Hour)
+	}
+	return c
+}
+
+func (c Server) withDefaults() Server {
 	if c.PageSize == 0 {
 		c.PageSize = defaultPageSize
 	}
 	return c
 }
 
-func (c Config) idle() time.Duration {
+func (c Server) idle() time.Duration {
 	if c.IdleSeconds == 0 {
 		return defaultIdle
 	}

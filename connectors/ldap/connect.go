@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -67,11 +68,45 @@ func parseURL(raw string) (target, error) {
 	return target{scheme: u.Scheme, network: "tcp", address: net.JoinHostPort(u.Hostname(), port), host: u.Hostname()}, nil
 }
 
+// dialer connects to one server.
+type dialer struct {
+	config Server
+	target target
+	tls    *tls.Config
+}
+
+func newDialer(c Server) (*dialer, error) {
+	where, err := parseURL(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{config: c.withDefaults(), target: where, tls: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		d.tls.RootCAs = x509.NewCertPool()
+		if !d.tls.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", c.CAFile)
+		}
+	}
+	if c.ClientCertificate != "" {
+		pair, err := tls.LoadX509KeyPair(c.ClientCertificate, c.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("client_certificate: %w", err)
+		}
+		d.tls.Certificates = []tls.Certificate{pair}
+	}
+	return d, nil
+}
+
 // connection is a bound one.
 type connection struct {
-	ldap *ldap.Conn
-	link *link
-	stop func() bool
+	ldap     *ldap.Conn
+	link     *link
+	stop     func() bool
+	pageSize uint32
 }
 
 func (c *connection) close() {
@@ -83,26 +118,26 @@ func (c *connection) close() {
 
 // connect dials, encrypts, verifies and binds, in this order. The connection
 // closes when the context ends, too.
-func (s *Source) connect(ctx context.Context) (*connection, error) {
-	where := s.target
-	raw, err := (&net.Dialer{Timeout: s.config.idle()}).DialContext(ctx, where.network, where.address)
+func (d *dialer) connect(ctx context.Context) (*connection, error) {
+	where := d.target
+	raw, err := (&net.Dialer{Timeout: d.config.idle()}).DialContext(ctx, where.network, where.address)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w: %w", s.config.URL, directory.ErrUnreachable, err)
+		return nil, fmt.Errorf("connect to %s: %w: %w", d.config.URL, directory.ErrUnreachable, err)
 	}
-	conn, err := s.secure(ctx, raw)
+	conn, err := d.secure(ctx, raw)
 	if err != nil {
 		_ = raw.Close() // never go on in the clear (Rule LDAP-1)
 		return nil, err
 	}
-	k := newLink(conn, s.config.idle())
+	k := newLink(conn, d.config.idle())
 	// go-ldap's own time limit stays off. It is for a whole search, and where it
 	// strikes while the reader of a search is late, a packet is dropped and the
 	// search may still end well.
-	c := &connection{ldap: ldap.NewConn(k, conn != raw), link: k}
+	c := &connection{ldap: ldap.NewConn(k, conn != raw), link: k, pageSize: d.config.PageSize}
 	c.stop = context.AfterFunc(ctx, func() { _ = k.Close() })
 	c.ldap.Start()
 	k.await(true)
-	err = s.bind(c.ldap)
+	err = d.bind(c.ldap)
 	k.await(false)
 	if err != nil {
 		c.close()
@@ -113,33 +148,33 @@ func (s *Source) connect(ctx context.Context) (*connection, error) {
 
 // secure encrypts the connection, if it is not to a socket or to this very host
 // and said to be plain.
-func (s *Source) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
-	where := s.target
+func (d *dialer) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	where := d.target
 	if where.scheme == "ldapi" {
 		return raw, nil
 	}
-	if where.scheme == "ldap" && !s.config.StartTLS {
+	if where.scheme == "ldap" && !d.config.StartTLS {
 		// The configuration's word is not enough: a name may lead elsewhere.
 		if peer, ok := raw.RemoteAddr().(*net.TCPAddr); !ok || !peer.IP.IsLoopback() {
 			return nil, fmt.Errorf("connect to %s: %w: %s is not this host, and the connection is not encrypted (insecure_plaintext_loopback)",
-				s.config.URL, directory.ErrUnreachable, raw.RemoteAddr())
+				d.config.URL, directory.ErrUnreachable, raw.RemoteAddr())
 		}
 		return raw, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, s.config.idle())
+	limited, cancel := context.WithTimeout(ctx, d.config.idle())
 	defer cancel()
-	if s.config.StartTLS {
+	if d.config.StartTLS {
 		if err := startTLS(limited, raw); err != nil {
-			return nil, ended(ctx, fmt.Errorf("secure the connection to %s: StartTLS: %w: %w", s.config.URL, directory.ErrUnreachable, err))
+			return nil, ended(ctx, fmt.Errorf("secure the connection to %s: StartTLS: %w: %w", d.config.URL, directory.ErrUnreachable, err))
 		}
 	}
-	verified := s.tls.Clone()
+	verified := d.tls.Clone()
 	if verified.ServerName == "" {
 		verified.ServerName = where.host
 	}
 	conn := tls.Client(raw, verified)
 	if err := conn.HandshakeContext(limited); err != nil {
-		return nil, untrusted(s.config.URL, err)
+		return nil, untrusted(d.config.URL, err)
 	}
 	return conn, nil
 }
@@ -178,27 +213,27 @@ func untrusted(address string, err error) error {
 	return fmt.Errorf("secure the connection to %s: %w: %w%s", address, directory.ErrUnreachable, err, hint)
 }
 
-func (s *Source) bind(l *ldap.Conn) error {
+func (d *dialer) bind(l *ldap.Conn) error {
 	var err error
 	who := "by SASL EXTERNAL"
-	if s.config.External {
+	if d.config.External {
 		err = l.ExternalBind()
 	} else {
-		who = "as " + s.config.BindDN
-		password, secretErr := s.config.Password.Resolve()
+		who = "as " + d.config.BindDN
+		password, secretErr := d.config.Password.Resolve()
 		if secretErr != nil {
 			return fmt.Errorf("bind %s: %w: %w", who, directory.ErrAuth, secretErr)
 		}
-		err = l.Bind(s.config.BindDN, string(password))
+		err = l.Bind(d.config.BindDN, string(password))
 	}
 	var result *ldap.Error
 	switch {
 	case err == nil:
 		return nil
 	case !errors.As(err, &result) || result.ResultCode == ldap.ErrorNetwork: // not the server's word
-		return fmt.Errorf("bind to %s %s: %w: %w", s.config.URL, who, directory.ErrUnreachable, err)
+		return fmt.Errorf("bind to %s %s: %w: %w", d.config.URL, who, directory.ErrUnreachable, err)
 	}
-	return fmt.Errorf("bind to %s %s: %w", s.config.URL, who, classify(err))
+	return fmt.Errorf("bind to %s %s: %w", d.config.URL, who, classify(err))
 }
 
 // classify joins the kind of a server's or connection's error to it.

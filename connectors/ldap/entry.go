@@ -9,6 +9,11 @@ const (
 	tagSequence = 0x30
 	tagSet      = 0x31
 	tagEntry    = 0x64 // [APPLICATION 4], constructed
+	tagBetween  = 0x79 // [APPLICATION 25], constructed: an intermediate message
+
+	tagBoolean    = 0x01
+	tagEnumerated = 0x0a
+	tagControls   = 0xa0 // [0], constructed
 )
 
 var errMalformed = errors.New("the server sent an entry that is not LDAP")
@@ -39,13 +44,20 @@ func element(s string) (tag byte, content, rest string, ok bool) {
 	return tag, s[:size], s[size:], true
 }
 
-// holdsEntry tells whether a message, without its header, is a search's entry.
-func holdsEntry(message []byte) bool {
+// isTaken tells whether a message, without its header, is a search's entry or an
+// intermediate message.
+func isTaken(message []byte) bool {
 	if len(message) < 2 || message[0] != tagInteger || message[1] > 8 {
 		return false
 	}
 	at := 2 + int(message[1]) // behind the message's number
-	return len(message) > at && message[at] == tagEntry
+	return len(message) > at && (message[at] == tagEntry || message[at] == tagBetween)
+}
+
+// isBetween tells an intermediate message from an entry.
+func isBetween(message string) bool {
+	_, _, rest, ok := element(message)
+	return ok && len(rest) > 0 && rest[0] == tagBetween
 }
 
 // entry is what a server says of one entry. All of its strings share the
@@ -53,6 +65,7 @@ func holdsEntry(message []byte) bool {
 type entry struct {
 	dn         string
 	attributes []attribute
+	controls   string // as they came: see control
 }
 
 type attribute struct {
@@ -67,9 +80,14 @@ func (e *entry) read(message string) error {
 	if !ok || tag != tagInteger {
 		return errMalformed
 	}
-	tag, body, _, ok := element(message) // behind it there may be controls
+	tag, body, rest, ok := element(message)
 	if !ok || tag != tagEntry {
 		return errMalformed
+	}
+	if e.controls = ""; rest != "" {
+		if tag, e.controls, _, ok = element(rest); !ok || tag != tagControls {
+			return errMalformed
+		}
 	}
 	if tag, e.dn, body, ok = element(body); !ok || tag != tagOctets {
 		return errMalformed
@@ -105,4 +123,25 @@ func (e *entry) read(message string) error {
 		}
 	}
 	return nil
+}
+
+// control returns the value of the entry's control of a type.
+func (e *entry) control(oid string) (value string, ok bool) {
+	for list := e.controls; list != ""; {
+		var one, name string
+		var tag byte
+		if tag, one, list, ok = element(list); !ok || tag != tagSequence {
+			return "", false
+		}
+		if _, name, one, ok = element(one); !ok {
+			return "", false
+		}
+		if tag, value, one, ok = element(one); ok && tag == tagBoolean { // whether it is critical
+			_, value, _, ok = element(one)
+		}
+		if name == oid {
+			return value, ok
+		}
+	}
+	return "", false
 }

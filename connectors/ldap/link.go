@@ -12,10 +12,11 @@ import (
 )
 
 // link is the connection that go-ldap works on, above TLS. It takes the entries
-// of searches out of what the server sends, before go-ldap sees them, and leaves
-// everything else, results above all, to go-ldap.
+// of searches, and the intermediate messages between them, out of what the server
+// sends, before go-ldap sees them, and leaves everything else, results above all,
+// to go-ldap.
 //
-// The reason is cost. go-ldap turns each entry into a tree of packets and that
+// The reason is cost, and the order among entries and intermediate messages. go-ldap turns each entry into a tree of packets and that
 // into strings: for 55,000 entries 20 million allocations, and three times what
 // ldapsearch takes. Here an entry is one string (see entry).
 type link struct {
@@ -23,7 +24,7 @@ type link struct {
 	in      *bufio.Reader
 	message []byte      // the last message
 	rest    []byte      // what go-ldap has not read of it yet
-	entries chan string // messages with an entry, without their first header
+	entries chan string // messages with an entry or in between, without their first header
 	once    sync.Once
 	closed  chan struct{}
 
@@ -56,6 +57,16 @@ func (k *link) await(on bool) {
 	_ = k.SetReadDeadline(deadline) // fails on a closed connection, which the next read tells
 }
 
+// pause lets the server be silent until resume is called: who takes what it said
+// is busy.
+func (k *link) pause() (resume func()) {
+	k.mu.Lock()
+	awaited := k.awaited
+	k.mu.Unlock()
+	k.await(false)
+	return func() { k.await(awaited) }
+}
+
 // patient reads the connection and gives it more time for each read.
 type patient struct{ k *link }
 
@@ -68,14 +79,14 @@ func (p patient) Read(b []byte) (int, error) {
 	return p.k.Conn.Read(b)
 }
 
-// Read gives go-ldap the messages that hold no entry.
+// Read gives go-ldap the messages that are not taken out.
 func (k *link) Read(b []byte) (int, error) {
 	for len(k.rest) == 0 {
 		header, err := k.next()
 		if err != nil {
 			return 0, err
 		}
-		if !holdsEntry(k.message[header:]) {
+		if !isTaken(k.message[header:]) {
 			k.rest = k.message
 			break
 		}

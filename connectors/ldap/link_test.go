@@ -213,7 +213,7 @@ func FuzzEntry(f *testing.F) {
 	f.Add("\x02\x01\x02\x65\x07\x0a\x01\x00\x04\x00\x04\x00")
 	e := entry{attributes: []attribute{{name: "of the one before", values: []string{"x", "y"}}, {}, {}}}
 	f.Fuzz(func(t *testing.T, message string) {
-		if !holdsEntry([]byte(message)) {
+		if !isTaken([]byte(message)) {
 			return
 		}
 		if err := e.read(message); err != nil {

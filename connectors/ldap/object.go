@@ -48,6 +48,9 @@ type shape struct {
 
 	// cache has the roles under the names as the server writes them.
 	cache map[string]role
+	// stamps, if set, sees every entry's time.
+	stamps *stamps
+
 	slots []string // memory for values
 	refs  []byte   // memory for the references of one group
 	ends  []int
@@ -64,7 +67,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 			s.roles[strings.ToLower(attribute)] = r
 		}
 	}
-	set("entryUUID", func(r *role) { r.id = true })
+	set(entryUUID, func(r *role) { r.id = true })
 	if kind == directory.KindUser {
 		u := c.Users
 		set(u.UserName, func(r *role) { r.first = append(r.first, directory.AttrUserName) })
@@ -110,12 +113,24 @@ var filledIn = map[directory.Kind][]string{
 
 // attributes lists what must be asked for.
 func (s *shape) attributes() []string {
-	names := make([]string, 0, len(s.roles))
+	names := make([]string, 0, len(s.roles)+1)
+	if _, asked := s.roles[modifyTimestamp]; s.stamps != nil && !asked {
+		names = append(names, modifyTimestamp)
+	}
 	for name := range s.roles {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	return names
+}
+
+const entryUUID = "entryUUID"
+
+// idOf is the id that an entryUUID stands for.
+func idOf(value string) directory.ObjectID { return directory.ObjectID(strings.ToLower(value)) }
+
+func noID(dn string) error {
+	return fmt.Errorf("%w: entry %q has no entryUUID; let the account that Ambit binds as read it", directory.ErrIncomplete, dn)
 }
 
 // role finds an attribute's role. The server may write it in another case and
@@ -149,6 +164,9 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 	problem := func(a attribute, what string) {
 		page.Problems = append(page.Problems, directory.Problem{DN: dn, Text: a.name + ": " + what})
 	}
+	if s.stamps != nil {
+		s.stamps.see(e)
+	}
 	enabled, guest := true, false
 	members := directory.Members{Relation: directory.Member, Whole: true}
 	owners := directory.Members{Relation: directory.Owner, Whole: true}
@@ -158,7 +176,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 			return fmt.Errorf("entry %q: %w", e.dn, err)
 		}
 		if r.id && len(a.values) == 1 {
-			o.ID = directory.ObjectID(strings.ToLower(a.values[0]))
+			o.ID = idOf(a.values[0])
 		}
 		if r.members != 0 {
 			members.Add = s.references(members.Add, a, r.members, problem)
@@ -199,7 +217,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		}
 	}
 	if o.ID == "" {
-		return fmt.Errorf("%w: entry %q has no entryUUID; let the account that Ambit binds as read it", directory.ErrIncomplete, e.dn)
+		return noID(e.dn)
 	}
 	for i := problems; i < len(page.Problems); i++ {
 		page.Problems[i].Object = o.ID

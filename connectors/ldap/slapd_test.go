@@ -99,13 +99,26 @@ ref: ldap://evil.example/ou=people,dc=example,dc=com
 	require.False(t, round.Complete)
 }
 
+func TestAnAliasIsNobody(t *testing.T) {
+	s := rig.StartSlapd(t, with(company.Small(), `dn: uid=other-name,ou=people,dc=example,dc=com
+objectClass: alias
+objectClass: extensibleObject
+uid: other-name
+aliasedObjectName: `+employeeDN+`
+`))
+	round, err := sourcetest.Collect(t.Context(), source(t, reading(t, s)), directory.Start{})
+	require.NoError(t, err)
+	require.True(t, round.Complete)
+	require.NotContains(t, text(round), "other-name", "it is not followed, and is no person itself")
+}
+
 func TestABaseThatIsNotThere(t *testing.T) {
 	s := rig.StartSlapd(t, company.Small().WriteLDIF)
 	c := reading(t, s)
 	c.Groups.Base = "ou=teams,dc=example,dc=com"
 	round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{})
 	require.ErrorIs(t, err, directory.ErrIncomplete)
-	require.ErrorContains(t, err, "read groups below ou=teams,dc=example,dc=com")
+	require.ErrorContains(t, err, "below ou=teams,dc=example,dc=com")
 	require.ErrorContains(t, err, "whether the base is right")
 	require.False(t, round.Complete)
 }

@@ -3,14 +3,12 @@ package ldap
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
+	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
@@ -20,9 +18,9 @@ import (
 
 // Source reads one LDAP server.
 type Source struct {
+	*dialer
 	config Config
-	target target
-	tls    *tls.Config
+	now    func() time.Time
 }
 
 // New makes a source of a valid configuration; it does not connect.
@@ -30,126 +28,278 @@ func New(c Config) (*Source, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	where, err := parseURL(c.URL)
+	d, err := newDialer(c.Server)
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{config: c.withDefaults(), target: where, tls: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		s.tls.RootCAs = x509.NewCertPool()
-		if !s.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", c.CAFile)
-		}
-	}
-	if c.ClientCertificate != "" {
-		pair, err := tls.LoadX509KeyPair(c.ClientCertificate, c.ClientKey)
-		if err != nil {
-			return nil, fmt.Errorf("client_certificate: %w", err)
-		}
-		s.tls.Certificates = []tls.Certificate{pair}
-	}
-	return s, nil
+	return &Source{dialer: d, config: c.withDefaults(), now: time.Now}, nil
 }
 
-// identity is what a cursor belongs to (Rule SRC-2).
-func (s *Source) identity(attributes []string) []byte {
-	c := s.config
-	b, err := json.Marshal(struct {
-		URL        string
-		Users      Users
-		Groups     Groups
-		Attributes []string
-	}{c.URL, c.Users, c.Groups, attributes})
+// cursor is where a round goes on.
+type cursor struct {
+	// Identity is of what gave it (Rule SRC-2).
+	Identity string `json:"identity"`
+	// Full is when everything was read last.
+	Full time.Time `json:"full"`
+	// Cookies are the server's, by search (Rule LDAP-15).
+	Cookies map[string][]byte `json:"cookies,omitempty"`
+	// Containers are the ids of all that entries lie in, by search.
+	Containers map[string][]directory.ObjectID `json:"containers,omitempty"`
+	// Newest is the newest modifyTimestamp that was read (Rule LDAP-25).
+	Newest string `json:"newest,omitempty"`
+}
+
+func (c cursor) encode() []byte {
+	b, err := json.Marshal(c)
+	if err != nil {
+		panic("internal error: cursor of an LDAP source: " + err.Error())
+	}
+	return b
+}
+
+// identityOf sums up what a cursor belongs to.
+func identityOf(of ...any) string {
+	b, err := json.Marshal(of)
 	if err != nil {
 		panic("internal error: identity of an LDAP source: " + err.Error())
 	}
 	sum := sha256.Sum256(b)
-	return []byte("full:" + hex.EncodeToString(sum[:]))
+	return hex.EncodeToString(sum[:])
 }
 
-// Read reads all users and groups. Its rounds are always full.
+var errIdentity = fmt.Errorf("the source's configuration or the attributes that rules name have changed: %w", directory.ErrCursorExpired)
+
+// last reads the cursor of the last round; zero for none. What everything was
+// read for too long ago is no cursor any more.
+func (s *Source) last(start directory.Start) (cursor, error) {
+	identity := identityOf(s.config.URL, s.config.Users, s.config.Groups, s.config.Changes, start.Attributes)
+	if start.Cursor == nil {
+		return cursor{Identity: identity}, nil
+	}
+	var c cursor
+	if err := json.Unmarshal(start.Cursor, &c); err != nil || c.Identity != identity {
+		return c, errIdentity
+	}
+	if age := s.now().Sub(c.Full); age < 0 || age > time.Duration(s.config.FullHours)*time.Hour {
+		return cursor{Identity: identity}, nil
+	}
+	return c, nil
+}
+
+// round is one round of a source.
+type round struct {
+	*connection
+	begin func(directory.Mode) error
+	yield func(directory.Page) error
+	own   error // of the caller, which is returned as it is
+}
+
+func (r *round) start(mode directory.Mode) error {
+	r.own = r.begin(mode)
+	return r.own
+}
+
+func (r *round) hand(p directory.Page) error {
+	defer r.link.pause()()
+	r.own = r.yield(p)
+	return r.own
+}
+
+// ended is what is returned when a round ends with err.
+func (r *round) ended(ctx context.Context, err error) error {
+	if r.own != nil || err == nil {
+		return r.own
+	}
+	return ended(ctx, err)
+}
+
+// Read reads what has changed since the last round, or all users and groups.
 func (s *Source) Read(ctx context.Context, start directory.Start, begin func(directory.Mode) error, yield func(directory.Page) error) error {
-	cursor := s.identity(start.Attributes)
-	if start.Cursor != nil && string(start.Cursor) != string(cursor) {
-		return fmt.Errorf("the source's configuration or the attributes that rules name have changed: %w", directory.ErrCursorExpired)
+	last, err := s.last(start)
+	if err != nil {
+		return err
 	}
 	c, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	if err := begin(directory.Full); err != nil {
-		return err
+	r := &round{connection: c, begin: begin, yield: yield}
+	method, err := s.method(c)
+	switch {
+	case err != nil:
+	case method == contentSync:
+		err = s.synchronize(r, s.parts(start.Attributes), last)
+	case method == timestamps && last.Newest != "":
+		err = s.poll(r, s.parts(start.Attributes), last)
+	default:
+		err = s.full(r, s.parts(start.Attributes), last, method)
 	}
-	var own error // of the caller, which is returned as it is
-	hand := func(p directory.Page) error {
-		own = yield(p)
-		return own
-	}
-	for _, part := range s.parts(start.Attributes) {
-		err := s.read(c, part, hand)
-		switch {
-		case own != nil:
-			return own
-		case err != nil:
-			return fmt.Errorf("read %s below %s: %w", part.what, part.base, ended(ctx, err))
-		}
-	}
-	return yield(directory.Page{Cursor: cursor, Complete: true})
+	return r.ended(ctx, err)
 }
 
-// part is one of the two searches that a read consists of.
+// root is what a server says of itself (Rule LDAP-3), by attribute in lower case.
+type root map[string][]string
+
+func (c *connection) root(attributes ...string) (root, error) {
+	root := root{}
+	var e entry
+	request := ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", attributes, nil)
+	if _, err := c.search(request, func(message string) error {
+		if err := e.read(message); err != nil {
+			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
+		}
+		for _, a := range e.attributes {
+			root[strings.ToLower(a.name)] = slices.Clone(a.values)
+		}
+		return nil
+	}, nil); err != nil {
+		return nil, fmt.Errorf("read the server's root entry: %w", err)
+	}
+	return root, nil
+}
+
+func (r root) offers(control string) bool { return slices.Contains(r["supportedcontrol"], control) }
+
+// method chooses how changes are followed (Rule LDAP-3).
+func (s *Source) method(c *connection) (string, error) {
+	if s.config.Changes == timestamps || s.config.Changes == everything {
+		return s.config.Changes, nil
+	}
+	root, err := c.root("supportedControl")
+	if err != nil {
+		return "", err
+	}
+	offered := root.offers(ldap.ControlTypeSyncRequest)
+	if offered {
+		// The list of controls is the whole server's; a database may be without.
+		offered, err = s.tries(c)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case offered:
+		return contentSync, nil
+	case s.config.Changes == contentSync:
+		return "", fmt.Errorf("%w: the server does not offer content synchronisation (control %s), which changes: content_sync asks for; set up the overlay syncprov there, or leave changes out",
+			directory.ErrIncomplete, ldap.ControlTypeSyncRequest)
+	}
+	return timestamps, nil
+}
+
+// tries asks for content synchronisation of the two bases alone.
+func (s *Source) tries(c *connection) (bool, error) {
+	for _, base := range []string{s.config.Users.Base, s.config.Groups.Base} {
+		request := ldap.NewSearchRequest(base, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"1.1"},
+			[]ldap.Control{ldap.NewControlSyncRequest(ldap.SyncRequestModeRefreshOnly, nil, false)})
+		_, err := c.search(request, func(string) error { return nil }, nil)
+		if ldap.IsErrorWithCode(err, ldap.LDAPResultUnavailableCriticalExtension) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read below %s: %w", base, err)
+		}
+	}
+	return true, nil
+}
+
+// part is one of the searches that a read consists of.
 type part struct {
 	what, base, filter string
 	shape              *shape
 }
 
-func (s *Source) parts(attributes []string) [2]part {
+// of puts the search before an error.
+func (p part) of(err error) error { return fmt.Errorf("read %s below %s: %w", p.what, p.base, err) }
+
+func (s *Source) parts(attributes []string) []part {
 	u, g := s.config.Users, s.config.Groups
-	return [2]part{
+	return []part{
 		{"users", u.Base, u.Filter, s.config.newShape(directory.KindUser, attributes)},
 		{"groups", g.Base, g.Filter, s.config.newShape(directory.KindGroup, attributes)},
 	}
+}
+
+// full reads everything, page by page.
+func (s *Source) full(r *round, parts []part, last cursor, method string) error {
+	if err := r.start(directory.Full); err != nil {
+		return err
+	}
+	began := s.now()
+	var newest time.Time
+	dated := method == timestamps
+	for _, p := range parts {
+		if method == timestamps {
+			p.shape.stamps = &stamps{}
+		}
+		if err := r.read(p, p.filter); err != nil {
+			return p.of(err)
+		}
+		if method == timestamps {
+			dated = dated && !p.shape.stamps.missing
+			if p.shape.stamps.newest.After(newest) {
+				newest = p.shape.stamps.newest
+			}
+		}
+	}
+	// What changed while it was read may not have been.
+	next := cursor{Identity: last.Identity, Full: s.now()}
+	if dated && !newest.IsZero() {
+		next.Newest = newest.Add(began.Sub(s.now())).UTC().Format(generalizedTime)
+	}
+	return r.hand(directory.Page{Cursor: next.encode(), Complete: true})
 }
 
 // pageValues bounds a page by the edges on it, too: a page of large groups is
 // handed on in pieces.
 const pageValues = 50_000
 
-// read hands on one part. It returns nil only after the server said that the
-// last page was all.
-func (s *Source) read(c *connection, p part, hand func(directory.Page) error) error {
-	var e entry
-	var page directory.Page
-	edges := 0
-	flush := func() error {
-		if len(page.Upserts) == 0 {
-			return nil
-		}
-		full := page
-		page, edges = directory.Page{}, 0
-		return hand(full)
+// gathering is a page that fills.
+type gathering struct {
+	page  directory.Page
+	edges int
+	limit int // objects
+	hand  func(directory.Page) error
+}
+
+func (r *round) gather() *gathering { return &gathering{limit: int(r.pageSize), hand: r.hand} }
+
+// add takes an entry, and hands the page on when it is full.
+func (g *gathering) add(s *shape, e *entry) error {
+	before := len(g.page.Members)
+	if err := s.add(e, &g.page); err != nil {
+		return err
 	}
-	return s.paged(c, p.base, p.filter, p.shape.attributes(), func(message string) error {
+	for _, m := range g.page.Members[before:] {
+		g.edges += len(m.Add)
+	}
+	if g.edges < pageValues && len(g.page.Upserts)+len(g.page.Present) < g.limit {
+		return nil
+	}
+	return g.flush()
+}
+
+// flush hands on what there is.
+func (g *gathering) flush() error {
+	if len(g.page.Upserts) == 0 && len(g.page.Present) == 0 && len(g.page.Removed) == 0 && len(g.page.Members) == 0 && len(g.page.Problems) == 0 {
+		return nil
+	}
+	full := g.page
+	g.page, g.edges = directory.Page{}, 0
+	return g.hand(full)
+}
+
+// read hands on one part, or what of it another filter finds. It returns nil only
+// after the server said that the last page was all.
+func (r *round) read(p part, filter string) error {
+	var e entry
+	g := r.gather()
+	return r.paged(p.base, filter, p.shape.attributes(), nil, func(message string) error {
 		if err := e.read(message); err != nil {
 			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 		}
-		before := len(page.Members)
-		if err := p.shape.add(&e, &page); err != nil {
-			return err
-		}
-		for _, m := range page.Members[before:] {
-			edges += len(m.Add)
-		}
-		if edges < pageValues {
-			return nil
-		}
-		return flush()
-	}, flush)
+		return g.add(p.shape, &e)
+	}, g.flush)
 }
 
 // critical is the paging control, marked so that a server which does not know it
@@ -167,16 +317,14 @@ func (c critical) Encode() *ber.Packet {
 
 // paged searches page by page. It returns nil only after the server ended the
 // last page well and without a cookie (Rules SRC-1, LDAP-4).
-func (s *Source) paged(c *connection, base, filter string, attributes []string, take func(message string) error, pageEnd func() error) error {
-	paging := ldap.NewControlPaging(s.config.PageSize)
+func (c *connection) paged(base, filter string, attributes []string, controls []ldap.Control, take func(message string) error, pageEnd func() error) error {
+	paging := ldap.NewControlPaging(c.pageSize)
+	controls = append(slices.Clip(controls), critical{paging})
 	for {
-		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes, []ldap.Control{critical{paging}})
-		result, err := c.search(request, take)
+		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes, controls)
+		result, err := c.search(request, take, nil)
 		if err != nil {
 			return err
-		}
-		if len(result.Referrals) > 0 {
-			return fmt.Errorf("%w: the server refers to %s, and only the configured server is asked (Rule LDAP-7)", directory.ErrIncomplete, result.Referrals[0])
 		}
 		answer, ok := ldap.FindControl(result.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 		if !ok {
@@ -192,10 +340,22 @@ func (s *Source) paged(c *connection, base, filter string, attributes []string, 
 	}
 }
 
-// search sends one request and gives each entry of the answer to take. Without
-// an error the server has said that its answer ended well: go-ldap's Search,
-// unlike its SearchAsync, gives an error for every other end (Rule LDAP-14).
-func (c *connection) search(request *ldap.SearchRequest, take func(message string) error) (*ldap.SearchResult, error) {
+// search sends one request and gives each entry of the answer to take, and each
+// intermediate message to between, if there is one. Without an error the server
+// has said that its answer ended well: go-ldap's Search, unlike its SearchAsync
+// and Syncrepl, gives an error for every other end (Rule LDAP-14). A reference to
+// another server is no good end (Rule LDAP-7).
+func (c *connection) search(request *ldap.SearchRequest, take, between func(message string) error) (*ldap.SearchResult, error) {
+	entries := take
+	take = func(message string) error {
+		switch {
+		case !isBetween(message):
+			return entries(message)
+		case between != nil:
+			return between(message)
+		}
+		return nil
+	}
 	var result *ldap.SearchResult
 	var err error
 	done := make(chan struct{})
@@ -226,7 +386,17 @@ func (c *connection) search(request *ldap.SearchRequest, take func(message strin
 	if err != nil {
 		return nil, classify(err)
 	}
+	if len(result.Referrals) > 0 {
+		return nil, fmt.Errorf("%w: the server refers to %s, and only the configured server is asked (Rule LDAP-7)", directory.ErrIncomplete, result.Referrals[0])
+	}
 	return result, nil
+}
+
+// methods say what the ways of following changes are.
+var methods = map[string]string{
+	contentSync: "content synchronisation (RFC 4533), at once",
+	timestamps:  "modifyTimestamp, and what is gone by a list of all ids",
+	everything:  "reading everything each time",
 }
 
 // Probe connects, binds, tells what the server is, and counts what can be read.
@@ -236,31 +406,27 @@ func (s *Source) Probe(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer c.close()
-	root := map[string][]string{}
-	var e entry
-	request := ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"namingContexts", "supportedControl"}, nil)
-	if _, err := c.search(request, func(message string) error {
-		if err := e.read(message); err != nil {
-			return err
-		}
-		for _, a := range e.attributes {
-			root[strings.ToLower(a.name)] = slices.Clone(a.values)
-		}
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read the server's root entry: %w", ended(ctx, err))
+	root, err := c.root("namingContexts", "supportedControl")
+	if err != nil {
+		return nil, ended(ctx, err)
 	}
-	if !slices.Contains(root["supportedcontrol"], ldap.ControlTypePaging) {
+	if !root.offers(ldap.ControlTypePaging) {
 		return nil, fmt.Errorf("the server does not offer paged results (control %s), without which a large directory cannot be read", ldap.ControlTypePaging)
 	}
 	facts := []string{
 		"connected to " + s.config.URL,
 		"naming contexts " + strings.Join(root["namingcontexts"], ", "),
 	}
+	method, err := s.method(c)
+	if err != nil {
+		return facts, ended(ctx, err)
+	}
+	facts = append(facts, "changes are followed by "+methods[method])
+	var e entry
 	for _, p := range s.parts(nil) {
 		count := 0
 		// All are counted, so that a limit of the account shows here.
-		if err := s.paged(c, p.base, p.filter, []string{"entryUUID"}, func(message string) error {
+		if err := c.paged(p.base, p.filter, []string{"entryUUID"}, nil, func(message string) error {
 			count++
 			if err := e.read(message); err != nil {
 				return err

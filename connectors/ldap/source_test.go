@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ambit-iam/ambit/connectors/ldap/ldaptest"
@@ -50,7 +51,11 @@ func harness(c Config, cut func(*testing.T) func()) sourcetest.Harness {
 	}
 }
 
-var bases = Config{Users: Users{Base: "ou=people,dc=example,dc=com", Disabled: "pwdAccountLockedTime"}, Groups: Groups{Base: "ou=groups,dc=example,dc=com"}, PageSize: 50}
+var bases = Config{
+	Server: Server{PageSize: 50},
+	Users:  Users{Base: "ou=people,dc=example,dc=com", Disabled: "pwdAccountLockedTime"},
+	Groups: Groups{Base: "ou=groups,dc=example,dc=com"},
+}
 
 func slapd(t testing.TB, c *company.Company) Config {
 	s := rig.StartSlapd(t, c.WriteLDIF)
@@ -79,12 +84,14 @@ func TestRule_LDAP_1_StartTLS(t *testing.T) {
 
 func TestRule_LDAP_5_a_limited_account_is_incomplete(t *testing.T) {
 	server, c := fake(t)
-	server.Arm(ldaptest.Fault{After: 60, Result: 4})
-	round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{})
-	require.ErrorIs(t, err, directory.ErrIncomplete)
-	require.ErrorContains(t, err, "lift the limit")
-	require.False(t, round.Complete)
-	require.NotEmpty(t, round.Objects, "what came is told; it can be added, and takes nothing away")
+	for _, limit := range []uint16{ldap.LDAPResultTimeLimitExceeded, ldap.LDAPResultSizeLimitExceeded, ldap.LDAPResultAdminLimitExceeded} {
+		server.Arm(ldaptest.Fault{After: 60, Result: limit})
+		round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{})
+		require.ErrorIs(t, err, directory.ErrIncomplete)
+		require.ErrorContains(t, err, "lift the limit")
+		require.False(t, round.Complete)
+		require.NotEmpty(t, round.Objects, "what came is told; it can be added, and takes nothing away")
+	}
 }
 
 func fake(t testing.TB) (*ldaptest.Server, Config) {

@@ -5,6 +5,7 @@ package sourcetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -43,9 +44,35 @@ type Round struct {
 
 // Collect reads one round.
 func Collect(ctx context.Context, r directory.Reader, start directory.Start) (Round, error) {
-	round := Round{Objects: map[directory.ObjectID]directory.Object{}, Edges: map[directory.Edge]bool{}}
+	return follow(ctx, r, start, Round{})
+}
+
+// Follow reads one round after another, as a mirror does, and returns what both
+// say together. A round that is not complete takes nothing away; one whose cursor
+// turned out to be expired is begun anew.
+func Follow(ctx context.Context, r directory.Reader, start directory.Start, before Round) (Round, error) {
+	start.Cursor = before.Cursor
+	round, err := follow(ctx, r, start, before)
+	if errors.Is(err, directory.ErrCursorExpired) && start.Cursor != nil {
+		start.Cursor = nil
+		round, err = follow(ctx, r, start, before)
+	}
+	return round, err
+}
+
+// follow is Follow from start.Cursor, once.
+func follow(ctx context.Context, r directory.Reader, start directory.Start, before Round) (Round, error) {
+	round := Round{Objects: maps.Clone(before.Objects), Edges: maps.Clone(before.Edges)}
+	if round.Objects == nil {
+		round.Objects, round.Edges = map[directory.ObjectID]directory.Object{}, map[directory.Edge]bool{}
+	}
+	named := map[directory.ObjectID]bool{}
+	edges := map[directory.Edge]bool{}
+	gone := map[directory.ObjectID]bool{}
+	lost := map[directory.Edge]bool{}
+	whole := map[[2]string]bool{}
+	var last directory.Page
 	begun := 0
-	listed := map[[2]string]bool{} // groups and relations that have edges
 	err := r.Read(ctx, start, func(m directory.Mode) error {
 		begun++
 		round.Mode = m
@@ -57,27 +84,40 @@ func Collect(ctx context.Context, r directory.Reader, start directory.Start) (Ro
 		round.Pages++
 		for _, u := range p.Upserts {
 			o := u.Object
-			if before, ok := round.Objects[o.ID]; ok && u.Partial {
-				merged := maps.Clone(before.Attributes)
+			if was, ok := round.Objects[o.ID]; ok && u.Partial {
+				merged := maps.Clone(was.Attributes)
 				maps.Copy(merged, o.Attributes)
 				o.Attributes = merged
 			}
 			round.Objects[o.ID] = o
+			named[o.ID] = true
+			if p.Complete {
+				delete(gone, o.ID)
+			}
+		}
+		for _, x := range p.Present {
+			o, ok := round.Objects[x.ID]
+			named[x.ID] = true
+			if ok && x.DN != "" {
+				o.DN = x.DN
+				round.Objects[x.ID] = o
+			}
 		}
 		for _, id := range p.Removed {
-			delete(round.Objects, id)
+			if p.RemovedKind == directory.KindUnknown || p.RemovedKind == round.Objects[id].Kind {
+				gone[id] = true
+			}
 		}
 		for _, m := range p.Members {
-			key := [2]string{string(m.Group), m.Relation.String()}
-			if m.Whole && listed[key] {
-				maps.DeleteFunc(round.Edges, func(e directory.Edge, _ bool) bool { return e.Group == m.Group && e.Relation == m.Relation })
+			if m.Whole {
+				whole[[2]string{string(m.Group), m.Relation.String()}] = true
 			}
-			listed[key] = true
 			for _, far := range m.Add {
-				round.Edges[directory.Edge{Group: m.Group, Relation: m.Relation, Far: far}] = true
+				e := directory.Edge{Group: m.Group, Relation: m.Relation, Far: far}
+				round.Edges[e], edges[e] = true, true
 			}
 			for _, far := range m.Remove {
-				delete(round.Edges, directory.Edge{Group: m.Group, Relation: m.Relation, Far: far})
+				lost[directory.Edge{Group: m.Group, Relation: m.Relation, Far: far}] = true
 			}
 		}
 		round.Problems = append(round.Problems, p.Problems...)
@@ -87,12 +127,36 @@ func Collect(ctx context.Context, r directory.Reader, start directory.Start) (Ro
 		if round.Complete {
 			return errors.New("a page came after the complete one")
 		}
-		round.Complete = p.Complete
+		if round.Complete = p.Complete; p.Complete {
+			last = p
+		}
 		return nil
 	})
-	if err == nil && begun != 1 {
-		err = errors.New("the round began not exactly once")
+	switch {
+	case err == nil && begun != 1:
+		return round, errors.New("the round began not exactly once")
+	case !round.Complete:
+		return round, err
 	}
+	for id := range named {
+		if _, ok := round.Objects[id]; !ok {
+			return before, fmt.Errorf("%s is called present and was never told of: %w", id, directory.ErrCursorExpired)
+		}
+	}
+	maps.DeleteFunc(round.Objects, func(id directory.ObjectID, o directory.Object) bool {
+		return gone[id] || !named[id] && (round.Mode == directory.Full || slices.Contains(last.Listed, o.Kind))
+	})
+	maps.DeleteFunc(round.Edges, func(e directory.Edge, _ bool) bool {
+		_, there := round.Objects[e.Group]
+		id, byID := e.Far.ID()
+		switch {
+		case !there, byID && gone[id], lost[e]:
+			return true
+		case whole[[2]string{string(e.Group), e.Relation.String()}], round.Mode == directory.Full:
+			return !edges[e]
+		}
+		return false
+	})
 	return round, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +33,8 @@ type Slapd struct {
 	BindDN, LimitedDN, RootDN, Password string
 	ClientCertificate, ClientKey        string
 	Dir                                 string // what slapd keeps, the database in db below it
+
+	stop func()
 }
 
 const (
@@ -52,6 +55,7 @@ include /etc/ldap/schema/nis.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload ppolicy
+moduleload syncprov
 pidfile %[1]s/slapd.pid
 TLSCACertificateFile %[1]s/ca.pem
 TLSCertificateFile %[1]s/server.pem
@@ -72,6 +76,13 @@ access to * by dn.exact="cn=reader,dc=example,dc=com" read by dn.exact="cn=limit
 limits dn.exact="cn=reader,dc=example,dc=com" size=unlimited size.prtotal=unlimited time=unlimited
 `
 
+// syncprov is content synchronisation (RFC 4533). The session log lives as long
+// as slapd runs.
+const syncprov = `
+overlay syncprov
+syncprov-sessionlog 1000
+`
+
 // accounts are added to what the caller's LDIF holds.
 const accounts = `
 dn: cn=reader,dc=example,dc=com
@@ -88,8 +99,21 @@ userPassword: %[1]s
 `
 
 // StartSlapd runs slapd with what ldif writes, and stops it when the test ends.
-// The LDIF holds the suffix dc=example,dc=com and what is below it.
+// The LDIF holds the suffix dc=example,dc=com and what is below it. The server
+// offers content synchronisation.
 func StartSlapd(t testing.TB, ldif func(io.Writer) error) *Slapd {
+	t.Helper()
+	return startSlapd(t, slapdConfig+syncprov, ldif)
+}
+
+// StartPlainSlapd runs one that says it does, since the module is loaded, and
+// refuses it, since the database is without the overlay.
+func StartPlainSlapd(t testing.TB, ldif func(io.Writer) error) *Slapd {
+	t.Helper()
+	return startSlapd(t, slapdConfig, ldif)
+}
+
+func startSlapd(t testing.TB, template string, ldif func(io.Writer) error) *Slapd {
 	t.Helper()
 	if _, err := os.Stat(slapdBinary); err != nil {
 		t.Fatalf("these tests run OpenLDAP's server; install it with `make servers`: %v", err)
@@ -101,7 +125,7 @@ func StartSlapd(t testing.TB, ldif func(io.Writer) error) *Slapd {
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "db"), 0o700))
 	certificate(t, dir)
 	config := filepath.Join(dir, "slapd.conf")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, slapdConfig, dir, loopback.ClientName, password), 0o600))
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, template, dir, loopback.ClientName, password), 0o600))
 	load(t, config, ldif)
 
 	s := &Slapd{
@@ -113,14 +137,26 @@ func StartSlapd(t testing.TB, ldif func(io.Writer) error) *Slapd {
 	// A port that was free a moment ago may be taken: it is tried again, with others.
 	for attempt := 1; ; attempt++ {
 		s.URL, s.TLSURL = "ldap://"+freePort(t), "ldaps://"+freePort(t)
-		err := s.run(t, config)
+		err := s.run(t)
 		if err == nil {
+			t.Cleanup(func() { s.stop() })
 			return s
 		}
 		if attempt == 3 {
 			t.Fatalf("start slapd: %v", err)
 		}
 	}
+}
+
+// Restart stops slapd, lets during do something to its folder, and starts it
+// again at the same addresses.
+func (s *Slapd) Restart(t testing.TB, during func()) {
+	t.Helper()
+	s.stop()
+	if during != nil {
+		during()
+	}
+	require.NoError(t, s.run(t), "start slapd again")
 }
 
 // load fills the database.
@@ -142,11 +178,11 @@ func load(t testing.TB, config string, ldif func(io.Writer) error) {
 }
 
 // run starts slapd and waits until it listens.
-func (s *Slapd) run(t testing.TB, config string) error {
+func (s *Slapd) run(t testing.TB) error {
 	t.Helper()
 	var said bytes.Buffer
 	// The socket comes last: slapd opens it only once it has both ports.
-	slapd := exec.Command(slapdBinary, "-d", "none", "-f", config, "-h", s.URL+"/ "+s.TLSURL+"/ "+s.SocketURL)
+	slapd := exec.Command(slapdBinary, "-d", "none", "-f", filepath.Join(s.Dir, "slapd.conf"), "-h", s.URL+"/ "+s.TLSURL+"/ "+s.SocketURL)
 	slapd.Stdout, slapd.Stderr = &said, &said
 	// It dies with the test, even with one that is killed.
 	slapd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -171,7 +207,7 @@ func (s *Slapd) run(t testing.TB, config string) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		_ = slapd.Process.Signal(syscall.SIGTERM) // it may have ended
 		select {
 		case <-ended:

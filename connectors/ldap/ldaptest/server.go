@@ -376,6 +376,11 @@ func result(tag ber.Tag, code uint16) *ber.Packet {
 }
 
 func send(conn net.Conn, id int64, op *ber.Packet, controls ...ldap.Control) error {
+	_, err := conn.Write(message(id, op, controls...).Bytes())
+	return err
+}
+
+func message(id int64, op *ber.Packet, controls ...ldap.Control) *ber.Packet {
 	message := sequence(ber.TagSequence)
 	message.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, id, ""))
 	message.AppendChild(op)
@@ -386,6 +391,5 @@ func send(conn net.Conn, id int64, op *ber.Packet, controls ...ldap.Control) err
 		}
 		message.AppendChild(list)
 	}
-	_, err := conn.Write(message.Bytes())
-	return err
+	return message
 }
