@@ -35,6 +35,9 @@ func (i *idle) Newest(context.Context) (store.Committed, error)                {
 func (i *idle) Load(context.Context, access.Revision, func(access.Object) error) error {
 	return nil
 }
+func (i *idle) LoadEnvironment(context.Context, access.Revision, access.EnvironmentID, func(access.Object) error) error {
+	return nil
+}
 func (i *idle) Commit(_ context.Context, c store.Commit) (store.Committed, error) {
 	return store.Committed{Revision: c.Base + 1, At: c.At}, nil
 }

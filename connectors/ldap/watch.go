@@ -13,7 +13,7 @@ import (
 
 // Watch holds a persistent search for each of the searches that a round consists
 // of (RFC 4533, refreshAndPersist), from where the round ended: so nothing falls
-// between. What they say is only that there is something to read: a round reads
+// between, and a change is told of as it happens (Rule LDAP-23). What they say is only that there is something to read: a round reads
 // it, with a cookie of its own, which is proof of life, too (Rule LDAP-24). A
 // link that has died silently shows by TCP's keep-alive.
 func (s *Source) Watch(ctx context.Context, start directory.Start, changed func()) error {
