@@ -38,6 +38,7 @@ func (i *idle) Load(context.Context, access.Revision, func(access.Object) error)
 func (i *idle) LoadEnvironment(context.Context, access.Revision, access.EnvironmentID, func(access.Object) error) error {
 	return nil
 }
+func (i *idle) RevisionAt(context.Context, time.Time) (access.Revision, error) { return 0, nil }
 func (i *idle) Commit(_ context.Context, c store.Commit) (store.Committed, error) {
 	return store.Committed{Revision: c.Base + 1, At: c.At}, nil
 }
