@@ -231,6 +231,10 @@ func (b *builder) putMembership(o *access.Membership) {
 	if !ok {
 		return
 	}
+	if b.loading {
+		b.joining = append(b.joining, joining{b.userNumber(o.User), n, origin})
+		return
+	}
 	u := b.user(o.User)
 	i, found := slices.BinarySearch(u.aside.teams, n)
 	if found {
@@ -243,23 +247,20 @@ func (b *builder) putMembership(o *access.Membership) {
 	link(b, &b.s.members, pairOf(n, u.number))
 }
 
-// joinAll puts all memberships of a new snapshot at once: sorted by user, so that
-// each user is visited once.
-func (b *builder) joinAll(all map[access.MembershipKey]access.Membership) {
-	type joining struct {
-		user, team uint32
-		origin     *access.Origin
-	}
-	list := make([]joining, 0, len(all))
-	for _, o := range all {
-		n, origin, ok := b.membership(&o)
-		if !ok {
-			return
-		}
-		u := b.userNumber(o.User)
-		list = append(list, joining{u, n, origin})
-		b.editTeam(n).aside.members++
-		link(b, &b.s.members, pairOf(n, u))
+// joining is a membership that waits for the end of loading.
+type joining struct {
+	user, team uint32
+	origin     *access.Origin
+}
+
+// joinAll puts the memberships that wait, sorted by user, so that each user is
+// visited once.
+func (b *builder) joinAll() {
+	list := b.joining
+	b.joining = nil
+	for _, j := range list {
+		b.editTeam(j.team).aside.members++
+		link(b, &b.s.members, pairOf(j.team, j.user))
 	}
 	first := make([]uint32, b.s.users.rows.count+1) // of each user, in sorted
 	for _, j := range list {

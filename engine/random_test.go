@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -114,4 +115,53 @@ func same(t require.TestingT, a, b *engine.Snapshot, q engine.Question) {
 	ja, _ := json.Marshal(wa)
 	jb, _ := json.Marshal(wb)
 	require.Equal(t, string(jb), string(ja))
+}
+
+func TestLoadGivesWhatNewGives(t *testing.T) {
+	for seed := range uint64(30) {
+		p := pick(seed)
+		st := enginetest.Organisation(p)
+		want, err := engine.New(st, 7)
+		require.NoError(t, err)
+		all := objects(st)
+		for i := range all { // in any order
+			j := p(i + 1)
+			all[i], all[j] = all[j], all[i]
+		}
+		got, err := engine.Load(slices.Values(all), 7)
+		require.NoError(t, err)
+		for range 30 {
+			same(t, got, want, enginetest.Question(p, st))
+		}
+	}
+	_, err := engine.Load(slices.Values([]access.Object{access.User{Environment: "company", ID: "a"}}), 1)
+	require.Error(t, err, "the environment is not among the objects")
+}
+
+// objects are all of a state's.
+func objects(st *access.State) []access.Object {
+	all := []access.Object{st.Environment}
+	add(&all, st.BusinessUnits)
+	add(&all, st.Tables)
+	add(&all, st.Relationships)
+	add(&all, st.Templates)
+	add(&all, st.Positions)
+	add(&all, st.Roles)
+	add(&all, st.Profiles)
+	add(&all, st.Users)
+	add(&all, st.Teams)
+	add(&all, st.Memberships)
+	add(&all, st.Assignments)
+	add(&all, st.ProfileMembers)
+	add(&all, st.Records)
+	add(&all, st.Shares)
+	add(&all, st.ColumnShares)
+	add(&all, st.Others)
+	return all
+}
+
+func add[K comparable, O access.Object](all *[]access.Object, m map[K]O) {
+	for _, o := range m {
+		*all = append(*all, o)
+	}
 }

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"maps"
 	"math"
 
@@ -72,24 +74,11 @@ const (
 
 // New compiles the state, which may change afterwards.
 func New(st *access.State, rev access.Revision) (*Snapshot, error) {
-	e, seed := new(edit), maphash.MakeSeed()
-	b := builder{edit: e, loading: true, ownUnits: true, ownTables: true, ownRoles: true, ownPositions: true, ownProfiles: true, treeChanged: true, rolesChanged: true, columnsChanged: true, s: &Snapshot{
-		revision:      rev,
-		env:           st.Environment,
-		users:         newPeople(seed, len(st.Users), e),
-		teamIndex:     newDict[*named](seed, len(st.Teams)+len(st.BusinessUnits), e),
-		unitIndex:     make(map[access.BusinessUnitID]uint32, len(st.BusinessUnits)),
-		tableIndex:    make(map[access.TableID]uint32, len(st.Tables)),
-		roleIndex:     make(map[access.RoleID]uint32, len(st.Roles)),
-		assignments:   newDict[*assignment](seed, len(st.Assignments), e),
-		records:       newDict[*record](seed, len(st.Records), e),
-		shares:        newDict[*shares](seed, len(st.Shares), e),
-		columnShares:  newDict[*columnShares](seed, len(st.ColumnShares), e),
-		relations:     maps.Clone(st.Relationships),
-		templates:     maps.Clone(st.Templates),
-		positionIndex: make(map[access.PositionID]uint32, len(st.Positions)),
-		profileIndex:  make(map[access.ProfileID]uint32, len(st.Profiles)),
-	}}
+	b := newBuilder(st.Environment, rev, sizes{
+		users: len(st.Users), teams: len(st.Teams) + len(st.BusinessUnits), assignments: len(st.Assignments),
+		records: len(st.Records), shares: len(st.Shares), columnShares: len(st.ColumnShares),
+	})
+	b.s.relations, b.s.templates = maps.Clone(st.Relationships), maps.Clone(st.Templates)
 	for _, o := range st.BusinessUnits {
 		b.putUnit(o)
 	}
@@ -111,7 +100,9 @@ func New(st *access.State, rev access.Revision) (*Snapshot, error) {
 	for _, o := range st.Teams {
 		b.putTeam(o)
 	}
-	b.joinAll(st.Memberships)
+	for _, o := range st.Memberships {
+		b.putMembership(&o)
+	}
 	for _, o := range st.Assignments {
 		b.putAssignment(o)
 	}
@@ -131,6 +122,23 @@ func New(st *access.State, rev access.Revision) (*Snapshot, error) {
 	return b.finish()
 }
 
+// Load compiles an environment from its objects, the environment itself among
+// them, as they come: where there are millions they need not be held as state
+// beside the snapshot. Each comes once; the order does not matter.
+func Load(objects iter.Seq[access.Object], rev access.Revision) (*Snapshot, error) {
+	b := newBuilder(access.Environment{}, rev, sizes{})
+	for o := range objects {
+		if b.change(access.Put(o)); b.err != nil {
+			return nil, b.err
+		}
+	}
+	if b.s.env.ID == "" {
+		return nil, errors.New("load an environment: it is not among its objects")
+	}
+	b.build()
+	return b.finish()
+}
+
 // Apply returns the snapshot with the changes made, in order; s stays as it is.
 // Both share what the changes do not touch. The changes must be whole, as
 // access.State.Expand returns them. Cost goes by the changes, not by the
@@ -145,102 +153,110 @@ func (s *Snapshot) Apply(changes []access.Change, rev access.Revision) (*Snapsho
 		if env := c.Object.ObjectEnvironment(); env != s.env.ID {
 			return nil, fmt.Errorf("apply to environment %q: %v is of environment %q", s.env.ID, c, env)
 		}
-		switch o := c.Object.(type) {
-		case access.Environment:
-			if c.Delete {
-				return nil, fmt.Errorf("apply to environment %q: the environment itself is deleted", s.env.ID)
-			}
-			next.env = o
-		case access.BusinessUnit:
-			if c.Delete {
-				b.dropUnit(o.ID)
-			} else {
-				b.putUnit(o)
-			}
-		case access.Table:
-			if c.Delete {
-				b.dropTable(o.ID)
-			} else {
-				b.putTable(o)
-			}
-		case access.Role:
-			if c.Delete {
-				b.dropRole(o.ID)
-			} else {
-				b.putRole(o)
-			}
-		case access.User:
-			if c.Delete {
-				b.dropUser(o.ID)
-			} else {
-				b.putUser(o)
-			}
-		case access.Team:
-			if c.Delete {
-				b.dropTeam(o.ID)
-			} else {
-				b.putTeam(o)
-			}
-		case access.Membership:
-			if c.Delete {
-				b.dropMembership(o.Team, o.User)
-			} else {
-				b.putMembership(&o)
-			}
-		case access.Assignment:
-			if c.Delete {
-				b.dropAssignment(o.ID)
-			} else {
-				b.putAssignment(o)
-			}
-		case access.Record:
-			if c.Delete {
-				b.dropRecord(o)
-			} else {
-				b.putRecord(o)
-			}
-		case access.Share:
-			if c.Delete {
-				b.dropShare(o)
-			} else {
-				b.putShare(&o)
-			}
-		case access.Relationship:
-			next.relations = changed(next.relations, o.ID, o, c.Delete)
-		case access.Template:
-			next.templates = changed(next.templates, o.ID, o, c.Delete)
-		case access.Position:
-			if c.Delete {
-				b.dropPosition(o.ID)
-			} else {
-				b.putPosition(o)
-			}
-		case access.Profile:
-			if c.Delete {
-				b.dropProfile(o.ID)
-			} else {
-				b.putProfile(o)
-			}
-		case access.ProfileMember:
-			if c.Delete {
-				b.dropProfileMember(o)
-			} else {
-				b.putProfileMember(o)
-			}
-		case access.ColumnShare:
-			if c.Delete {
-				b.dropColumnShare(o)
-			} else {
-				b.putColumnShare(&o)
-			}
-		}
+		b.change(c)
 	}
 	return b.finish()
 }
 
+// change makes one change. Objects of other packages do not matter here.
+func (b *builder) change(c access.Change) {
+	switch o := c.Object.(type) {
+	case access.Environment:
+		if c.Delete {
+			b.fail("the environment itself is deleted")
+			return
+		}
+		b.s.env = o
+	case access.BusinessUnit:
+		if c.Delete {
+			b.dropUnit(o.ID)
+		} else {
+			b.putUnit(o)
+		}
+	case access.Table:
+		if c.Delete {
+			b.dropTable(o.ID)
+		} else {
+			b.putTable(o)
+		}
+	case access.Role:
+		if c.Delete {
+			b.dropRole(o.ID)
+		} else {
+			b.putRole(o)
+		}
+	case access.User:
+		if c.Delete {
+			b.dropUser(o.ID)
+		} else {
+			b.putUser(o)
+		}
+	case access.Team:
+		if c.Delete {
+			b.dropTeam(o.ID)
+		} else {
+			b.putTeam(o)
+		}
+	case access.Membership:
+		if c.Delete {
+			b.dropMembership(o.Team, o.User)
+		} else {
+			b.putMembership(&o)
+		}
+	case access.Assignment:
+		if c.Delete {
+			b.dropAssignment(o.ID)
+		} else {
+			b.putAssignment(o)
+		}
+	case access.Record:
+		if c.Delete {
+			b.dropRecord(o)
+		} else {
+			b.putRecord(o)
+		}
+	case access.Share:
+		if c.Delete {
+			b.dropShare(o)
+		} else {
+			b.putShare(&o)
+		}
+	case access.Relationship:
+		b.s.relations = changed(b.s.relations, o.ID, o, c.Delete)
+	case access.Template:
+		b.s.templates = changed(b.s.templates, o.ID, o, c.Delete)
+	case access.Position:
+		if c.Delete {
+			b.dropPosition(o.ID)
+		} else {
+			b.putPosition(o)
+		}
+	case access.Profile:
+		if c.Delete {
+			b.dropProfile(o.ID)
+		} else {
+			b.putProfile(o)
+		}
+	case access.ProfileMember:
+		if c.Delete {
+			b.dropProfileMember(o)
+		} else {
+			b.putProfileMember(o)
+		}
+	case access.ColumnShare:
+		if c.Delete {
+			b.dropColumnShare(o)
+		} else {
+			b.putColumnShare(&o)
+		}
+	}
+}
+
 // changed is the map with one change, without changing it.
 func changed[K comparable, V any](m map[K]V, k K, v V, del bool) map[K]V {
-	m = maps.Clone(m)
+	if m = maps.Clone(m); m == nil {
+		m = map[K]V{}
+	}
 	if delete(m, k); !del {
 		m[k] = v
 	}
@@ -253,12 +269,40 @@ func (s *Snapshot) Revision() access.Revision { return s.revision }
 // Environment is the environment's settings at that revision.
 func (s *Snapshot) Environment() access.Environment { return s.env }
 
+// sizes are how many of a kind to expect.
+type sizes struct{ users, teams, assignments, records, shares, columnShares int }
+
+// newBuilder begins a snapshot of nothing.
+func newBuilder(env access.Environment, rev access.Revision, n sizes) *builder {
+	e, seed := new(edit), maphash.MakeSeed()
+	return &builder{
+		edit: e, loading: true, ownUnits: true, ownTables: true, ownRoles: true, ownPositions: true, ownProfiles: true,
+		treeChanged: true, rolesChanged: true, columnsChanged: true,
+		s: &Snapshot{
+			revision:      rev,
+			env:           env,
+			users:         newPeople(seed, n.users, e),
+			teamIndex:     newDict[*named](seed, n.teams, e),
+			unitIndex:     map[access.BusinessUnitID]uint32{},
+			tableIndex:    map[access.TableID]uint32{},
+			roleIndex:     map[access.RoleID]uint32{},
+			assignments:   newDict[*assignment](seed, n.assignments, e),
+			records:       newDict[*record](seed, n.records, e),
+			shares:        newDict[*shares](seed, n.shares, e),
+			columnShares:  newDict[*columnShares](seed, n.columnShares, e),
+			positionIndex: map[access.PositionID]uint32{},
+			profileIndex:  map[access.ProfileID]uint32{},
+		},
+	}
+}
+
 // builder changes a snapshot that nobody else has seen yet. It copies what is
 // shared with another snapshot before it changes it.
 type builder struct {
 	s       *Snapshot
 	edit    *edit
-	loading bool // all at once, in New
+	loading bool // all at once, in New and Load
+	joining []joining
 
 	ownUnits, ownTables, ownRoles, ownPositions, ownProfiles bool
 
@@ -307,6 +351,7 @@ func unlink[K key[K]](b *builder, from *sorted[K], k K) { from.remove(k, b.edit)
 // build ends loading.
 func (b *builder) build() {
 	b.loading = false
+	b.joinAll()
 	for _, x := range []*sorted[pair]{&b.s.members, &b.s.reports, &b.s.placed, &b.s.profiled, &b.s.sharedWith} {
 		x.build(b.edit)
 	}
