@@ -1,0 +1,188 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/engine"
+	"github.com/ambit-iam/ambit/engine/enginetest"
+)
+
+// recordIDs are those of which the organisation's shares speak, and none.
+func recordIDs(st *access.State) []access.RecordID {
+	ids := map[access.RecordID]bool{"": true}
+	for k := range st.Shares {
+		ids[k.Record] = true
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// without is the filter but for what time and revision say.
+func without(f engine.Filter) string {
+	f.ValidUntil = time.Time{}
+	b, _ := json.Marshal(f)
+	return string(b)
+}
+
+func TestRule_EVAL_7_TheFilterSelectsWhatCheckAllows(t *testing.T) {
+	compared, selected, reasons := 0, 0, map[engine.Reason]int{}
+	for seed := range uint64(questions(t, 300_000) / 1_000) {
+		p := pick(seed)
+		st := enginetest.Organisation(p)
+		s, err := engine.New(st, 7)
+		require.NoError(t, err)
+		ids := recordIDs(st)
+		for range 30 {
+			base := enginetest.Question(p, st)
+			q := engine.FilterQuestion{User: base.User, Action: base.Action, Table: base.Table, At: base.At, Channel: base.Channel, Impersonator: base.Impersonator}
+			f, err := s.Filter(q)
+			ask := engine.Question{User: q.User, Action: q.Action, Table: q.Table, At: q.At, Channel: q.Channel, Impersonator: q.Impersonator}
+			d, wrong := s.Check(ask)
+			if wrong != nil || q.Action == access.Create {
+				require.Error(t, err)
+				require.True(t, errors.Is(err, engine.ErrQuestion) || errors.Is(err, engine.ErrUnknown) || errors.Is(err, engine.ErrLocked), "%v", err)
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, d.Reason, f.Reason)
+			reasons[f.Reason]++
+			eachRecord(st, st.Tables[q.Table], func(owner access.Principal, unit access.BusinessUnitID) {
+				for _, id := range ids {
+					ask.Record = &engine.Record{ID: id, Owner: owner, BusinessUnit: unit}
+					d, err := s.Check(ask)
+					require.NoError(t, err)
+					if compared++; d.Allowed {
+						selected++
+					}
+					if d.Allowed != f.Selects(*ask.Record) {
+						require.Fail(t, "filter and check disagree", "allowed: %t\n%s\n%s", d.Allowed, without(f), show(st, ask))
+					}
+				}
+			})
+			// Nothing changes before ValidUntil.
+			for range 3 {
+				later := q
+				if later.At = enginetest.Instant(p); later.At.Before(q.At) || !f.ValidUntil.IsZero() && !later.At.Before(f.ValidUntil) {
+					continue
+				}
+				g, err := s.Filter(later)
+				require.NoError(t, err)
+				require.Equal(t, without(f), without(g), "at %v and %v, until %v", q.At, later.At, f.ValidUntil)
+			}
+		}
+	}
+	t.Logf("%d records compared, %d selected, %v", compared, selected, reasons)
+	require.Greater(t, selected, compared/20)
+	require.Greater(t, reasons[engine.Allowed], 1_000)
+}
+
+func TestRule_EVAL_7_FilterByHand(t *testing.T) {
+	reader := func(o engine.FilterQuestion) engine.FilterQuestion {
+		o.User, o.Action, o.At = "anna", access.Read, noon
+		return o
+	}
+	account := reader(engine.FilterQuestion{Table: "account"})
+	anna := access.User{Environment: "e", ID: "anna", Login: "anna", BusinessUnit: "oslo", Enabled: true}
+	role := func(inheritance access.Inheritance, d access.Depth) access.Role {
+		return access.Role{Environment: "e", ID: "role", BusinessUnit: "root", Inheritance: inheritance,
+			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: d}}}
+	}
+	crew := access.Assignment{Environment: "e", ID: "a", Role: "role", Principal: access.TeamID("crew").Principal(), BusinessUnit: "south"}
+	until := access.Window{End: noon.Add(time.Hour)}
+	disabled, stand := anna, crew
+	disabled.Enabled = false
+	stand.ID, stand.Role, stand.Principal = "b", "other", access.UserID("anna").Principal()
+	for name, c := range map[string]struct {
+		more []access.Object
+		q    engine.FilterQuestion
+		want string // of reason, valid_until and all
+	}{
+		"without a role nothing":  {nil, account, `{"reason":"no_role"}`},
+		"a disabled user nothing": {append(reads(access.Global), disabled), account, `{"reason":"user_disabled"}`},
+		"user depth is what the user and the user's teams own": {reads(access.Basic), account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`},
+		"business unit adds that unit": {reads(access.Local), account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["north"]}]}`},
+		"parent: child adds the subtree": {reads(access.Deep), account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["north","oslo"]}]}`},
+		"organization is everything": {reads(access.Global), account, `{"reason":"allowed","all":[{"everything":true}]}`},
+		"so is the root's subtree": {[]access.Object{role(access.TeamOnly, access.Deep), access.Assignment{Environment: "e", ID: "a", Role: "role", Principal: access.TeamID("crew").Principal(), BusinessUnit: "root"}}, account,
+			`{"reason":"allowed","all":[{"everything":true}]}`},
+		"a team's own role reaches that team's records": {[]access.Object{role(access.TeamOnly, access.Basic), crew}, account,
+			`{"reason":"allowed","all":[{"owner_teams":["crew"]}]}`},
+		"and its unit's": {[]access.Object{role(access.DirectUser, access.Local), crew}, account,
+			`{"reason":"allowed","all":[{"owner_teams":["crew"],"business_units":["south"]}]}`},
+		"inherited, it is as the user's own": {[]access.Object{role(access.DirectUser, access.Basic), crew}, account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`},
+		"organization-owned records are all or none":        {reads(access.Global), reader(engine.FilterQuestion{Table: "setting"}), `{"reason":"allowed","all":[{"everything":true}]}`},
+		"and none below organization":                       {reads(access.Deep), reader(engine.FilterQuestion{Table: "setting"}), `{"reason":"no_privilege"}`},
+		"records of units are those of units":               {reads(access.Deep), reader(engine.FilterQuestion{Table: "site"}), `{"reason":"allowed","all":[{"business_units":["north","oslo"]}]}`},
+		"not the user's":                                    {reads(access.Basic), reader(engine.FilterQuestion{Table: "site"}), `{"reason":"no_privilege"}`},
+		"records without an owner need the privilege alone": {reads(access.Basic), reader(engine.FilterQuestion{Table: "link"}), `{"reason":"allowed","all":[{"everything":true}]}`},
+		"shares count for the right, to the user, to the user's teams and to everybody": {append(reads(access.Basic),
+			access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read)},
+			access.Share{Environment: "e", Table: "account", Record: "2", Principal: access.TeamID("crew").Principal(), Inherited: access.RightsOf(access.Read)},
+			access.Share{Environment: "e", Table: "account", Record: "3", Principal: access.Principal{Kind: access.Everybody}, Rights: access.RightsOf(access.Read), Window: until},
+			access.Share{Environment: "e", Table: "account", Record: "4", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Write)},
+			access.Share{Environment: "e", Table: "account", Record: "5", Principal: access.UserID("bert").Principal(), Rights: access.RightsOf(access.Read)},
+			access.Share{Environment: "e", Table: "setting", Record: "6", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read)}), account,
+			`{"reason":"allowed","valid_until":"2026-03-01T13:00:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"records":["1","2","3"]}]}`},
+		"a share not yet begun counts from then on": {append(reads(access.Basic),
+			access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read), Window: access.Window{Start: noon.Add(time.Minute)}}), account,
+			`{"reason":"allowed","valid_until":"2026-03-01T12:01:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`},
+		"an elevation widens it for a while": {append(reads(access.Basic), role(access.DirectUser, access.Local),
+			access.Assignment{Environment: "e", ID: "b", Role: "role", Principal: access.UserID("anna").Principal(), BusinessUnit: "south", Window: until}), account,
+			`{"reason":"allowed","valid_until":"2026-03-01T13:00:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["south"]}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := records(t, c.more...).Filter(c.q)
+			require.NoError(t, err)
+			require.Equal(t, access.Revision(7), f.Revision)
+			b, err := json.Marshal(f)
+			require.NoError(t, err)
+			var got map[string]json.RawMessage
+			require.NoError(t, json.Unmarshal(b, &got))
+			for _, other := range []string{"user", "action", "table", "revision"} {
+				delete(got, other)
+			}
+			b, err = json.Marshal(got)
+			require.NoError(t, err)
+			require.JSONEq(t, c.want, string(b))
+		})
+	}
+}
+
+func TestRule_EVAL_7_WhatCannotBeJudgedHasNoFilter(t *testing.T) {
+	s := records(t, reads(access.Global)...)
+	ok := engine.FilterQuestion{User: "anna", Action: access.Read, Table: "account", At: noon}
+	_, err := s.Filter(ok)
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		change func(*engine.FilterQuestion)
+		want   error
+	}{
+		"create":               {func(q *engine.FilterQuestion) { q.Action = access.Create }, engine.ErrQuestion},
+		"no instant":           {func(q *engine.FilterQuestion) { q.At = time.Time{} }, engine.ErrQuestion},
+		"no user":              {func(q *engine.FilterQuestion) { q.User = "" }, engine.ErrUnknown},
+		"an unknown user":      {func(q *engine.FilterQuestion) { q.User = "zoe" }, engine.ErrUnknown},
+		"no table":             {func(q *engine.FilterQuestion) { q.Table = "" }, engine.ErrUnknown},
+		"an unknown table":     {func(q *engine.FilterQuestion) { q.Table = "x" }, engine.ErrUnknown},
+		"an unknown action":    {func(q *engine.FilterQuestion) { q.Action = access.Actions }, engine.ErrUnknown},
+		"impersonated by none": {func(q *engine.FilterQuestion) { q.Impersonator = "zoe" }, engine.ErrUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := ok
+			c.change(&q)
+			f, err := s.Filter(q)
+			require.ErrorIs(t, err, c.want)
+			require.False(t, f.Selects(engine.Record{Owner: access.UserID("anna").Principal(), BusinessUnit: "oslo"}))
+		})
+	}
+}
