@@ -101,16 +101,8 @@ func (s *Server) jitCaller(ctx context.Context, v tenant.View, state *access.Sta
 		c.Admin, c.GivesAll = true, true // the files are theirs (Rule ACC-5)
 		return c, nil
 	}
-	ambitState, err := v.State(access.AmbitEnvironment)
-	if err != nil {
-		return c, err
-	}
-	admin, ok := s.self(ambitState, p)
-	if !ok {
-		return c, nil
-	}
-	ambit, err := v.Snapshot(access.AmbitEnvironment)
-	if err != nil {
+	admin, ambit, err := s.administrator(v, p)
+	if err != nil || admin.ID == "" {
 		return c, err
 	}
 	if c.GivesAll, err = s.givesAll(v, p, state.Environment.ID); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,15 +29,19 @@ type noun[T access.Object] struct {
 	table  access.TableID
 	// putNote is what one should know before putting one.
 	putNote string
+	// principal tells that the last two parts of the key name a principal.
+	principal bool
 	// adopt puts what the path and the API decide into a new object.
 	adopt func(o *T, env access.EnvironmentID, key []string) error
+	// keep, if set, keeps of the object before, zero if there is none, what is
+	// nobody's to say.
+	keep func(o *T, before T)
 	// manager tells who manages the object.
 	manager func(T) access.ManagedBy
 }
 
 func (s *Server) objectRoutes() {
-	handle(s, Route{"GET", "/v1/environments", model.TableEnvironment, access.Read}, "list-environments", "List the environments", s.listEnvironments)
-
+	s.environmentRoutes()
 	register(s, noun[access.BusinessUnit]{kind: access.KindBusinessUnit, parts: 1, path: "business-units", single: "business unit", table: model.TableBusinessUnit,
 		manager: func(o access.BusinessUnit) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.BusinessUnit, env access.EnvironmentID, key []string) error {
@@ -66,7 +71,9 @@ func (s *Server) objectRoutes() {
 		adopt: func(o *access.Team, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			return take(&o.ID, key, 0)
-		}})
+		},
+		// A team becomes a record's when somebody joins it (Rule TEAM-6).
+		keep: func(o *access.Team, before access.Team) { o.For = before.For }})
 	register(s, noun[access.Membership]{kind: access.KindMembership, parts: 2, path: "memberships", single: "membership", table: model.TableTeam,
 		manager: func(o access.Membership) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Membership, env access.EnvironmentID, key []string) error {
@@ -94,26 +101,52 @@ func (s *Server) objectRoutes() {
 			}
 			return take(&o.ID, key, 1)
 		}})
-	register(s, noun[access.Share]{kind: access.KindShare, parts: 4, path: "shares", single: "share", table: model.TableShare,
-		putNote: "Whoever holds write on Ambit's table share is taken to act for the application whose records these are: that the person who shares may share this record, and holds the rights given, is for the application to ask first with check. Ambit does not ask it again here (narrower than Rule SHARE-3).",
+	register(s, noun[access.Share]{kind: access.KindShare, parts: 4, principal: true, path: "shares", single: "share", table: model.TableShare,
+		putNote: "Whoever holds write on Ambit's table share is taken to act for the application whose records these are: that the person who shares may share this record, and holds the rights given, is for the application to ask first with check. The operation share of a record asks it (Rule SHARE-3).",
 		manager: func(o access.Share) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Share, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
-			if err := take(&o.Table, key, 0); err != nil {
-				return err
-			}
-			if err := take(&o.Record, key, 1); err != nil {
-				return err
-			}
-			var kind string
-			if err := take(&kind, key, 2); err != nil {
-				return err
-			}
-			if err := o.Principal.Kind.UnmarshalText([]byte(kind)); err != nil {
-				return problem("invalid-request", http.StatusUnprocessableEntity, err.Error())
-			}
-			o.Principal.ID = key[3]
-			return nil
+			return errors.Join(take(&o.Table, key, 0), take(&o.Record, key, 1), takePrincipal(&o.Principal, key))
+		},
+		// What comes along relationships comes from there (Rule SHARE-7).
+		keep: func(o *access.Share, before access.Share) { o.Inherited, o.Along = before.Inherited, before.Along }})
+	register(s, noun[access.Relationship]{kind: access.KindRelationship, parts: 1, path: "relationships", single: "relationship", table: model.TableTable,
+		manager: func(o access.Relationship) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Relationship, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Template]{kind: access.KindTemplate, parts: 1, path: "access-team-templates", single: "access team template", table: model.TableTable,
+		manager: func(o access.Template) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Template, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Position]{kind: access.KindPosition, parts: 1, path: "positions", single: "position", table: model.TableUser,
+		putNote: "Needs the miscellaneous privilege " + model.PrivilegeChangeHierarchy + " as well (Rule HIER-10).",
+		manager: func(o access.Position) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Position, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.Profile]{kind: access.KindProfile, parts: 1, path: "column-profiles", single: "column security profile", table: model.TableProfile,
+		manager: func(o access.Profile) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.Profile, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return take(&o.ID, key, 0)
+		}})
+	register(s, noun[access.ProfileMember]{kind: access.KindProfileMember, parts: 3, principal: true, path: "column-profile-members", single: "member of a column security profile", table: model.TableProfile,
+		manager: func(o access.ProfileMember) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.ProfileMember, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return errors.Join(take(&o.Profile, key, 0), takePrincipal(&o.Principal, key))
+		}})
+	register(s, noun[access.ColumnShare]{kind: access.KindColumnShare, parts: 5, principal: true, path: "column-shares", single: "share of a column", table: model.TableShare,
+		putNote: "As with shares, that the person may share the column is for the application to ask first; the operation share-column of a record asks it (Rule FLS-7).",
+		manager: func(o access.ColumnShare) access.ManagedBy { return o.ManagedBy },
+		adopt: func(o *access.ColumnShare, env access.EnvironmentID, key []string) error {
+			o.Environment, o.ManagedBy = env, access.ByAPI
+			return errors.Join(take(&o.Table, key, 0), take(&o.Record, key, 1), take(&o.Column, key, 2), takePrincipal(&o.Principal, key))
 		}})
 }
 
@@ -127,6 +160,20 @@ func take[K ~string](field *K, key []string, i int) error {
 		return problem("invalid-request", http.StatusUnprocessableEntity, fmt.Sprintf("the body names %q, the path %q", *field, key[i]))
 	}
 	*field = K(key[i])
+	return nil
+}
+
+// takePrincipal sets the principal that stands last in a key.
+func takePrincipal(p *access.Principal, key []string) error {
+	kind, id := key[len(key)-2], key[len(key)-1]
+	var named access.Principal
+	if err := named.Kind.UnmarshalText([]byte(kind)); err != nil {
+		return problem("invalid-request", http.StatusUnprocessableEntity, err.Error())
+	}
+	if named.ID = id; *p != (access.Principal{}) && *p != named {
+		return problem("invalid-request", http.StatusUnprocessableEntity, fmt.Sprintf("the body names %v, the path %v", *p, named))
+	}
+	*p = named
 	return nil
 }
 
@@ -174,21 +221,6 @@ type committedOutput struct {
 	}
 }
 
-func (s *Server) listEnvironments(_ context.Context, _ *struct{}) (*pageOutput[access.Environment], error) {
-	out := &pageOutput[access.Environment]{}
-	return out, s.tenant.Read(func(v tenant.View) error {
-		out.Body.Revision = v.Revision
-		for _, env := range v.Environments() {
-			state, err := v.State(env)
-			if err != nil {
-				return err
-			}
-			out.Body.Items = append(out.Body.Items, state.Environment)
-		}
-		return nil
-	})
-}
-
 // keyParts are the parts of the key in a path. Each object has one key there: a
 // second spelling would be another object to the checks of what is there already.
 func (n noun[T]) keyParts(key string) ([]string, error) {
@@ -196,7 +228,7 @@ func (n noun[T]) keyParts(key string) ([]string, error) {
 		return []string{key}, nil
 	}
 	parts := strings.Split(key, "~")
-	if n.kind == access.KindShare && len(parts) == n.parts-1 && parts[2] == access.Everybody.String() {
+	if n.principal && len(parts) == n.parts-1 && parts[len(parts)-1] == access.Everybody.String() {
 		parts = append(parts, "") // the whole organization has no id
 	}
 	if len(parts) != n.parts {
@@ -288,14 +320,15 @@ func change[T access.Object](ctx context.Context, s *Server, n noun[T], in Chang
 		key = c.Object.ObjectKey() // whatever the path says, this is what is written
 	}
 	done, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
-		if _, err := v.State(in.Environment); err != nil {
+		if _, err := v.State(in.Environment); err != nil && n.kind != access.KindEnvironment {
 			return tenant.Changeset{}, err
 		}
 		version, err := s.store.Object(ctx, v.Revision, in.Environment, n.kind, key)
 		exists := err == nil
+		var before T
 		switch {
 		case exists:
-			before := version.Object.(T)
+			before = version.Object.(T)
 			if by := n.manager(before); by != access.ByAPI {
 				return tenant.Changeset{}, problem("managed-elsewhere", http.StatusConflict,
 					fmt.Sprintf("this %s is managed by %s; change it there", n.single, by)).with("managed_by", by)
@@ -312,16 +345,26 @@ func change[T access.Object](ctx context.Context, s *Server, n noun[T], in Chang
 			return tenant.Changeset{}, problem("precondition-failed", http.StatusPreconditionFailed, "there is no such object any more")
 		}
 		if !c.Delete {
+			if n.keep != nil {
+				o := c.Object.(T)
+				n.keep(&o, before)
+				c.Object = o
+			}
 			if err := s.mayGive(ctx, v, c.Object); err != nil {
 				return tenant.Changeset{}, err
 			}
 		}
-		operation := "put"
+		if err := s.mayArrange(ctx, v, before, c); err != nil {
+			return tenant.Changeset{}, err
+		}
+		operation, changes := "put", []access.Change{c}
 		if c.Delete {
 			operation = "delete"
+		} else {
+			changes = append(changes, outOfBox(v, c.Object)...)
 		}
 		return tenant.Changeset{
-			Changes: []access.Change{c},
+			Changes: changes,
 			Events:  []audit.Event{s.event(ctx, n.kind.String()+"."+operation, in.Environment, n.kind.String()+"/"+c.Object.ObjectKey(), in.Reason)},
 		}, nil
 	})
@@ -350,22 +393,70 @@ func (s *Server) mayGive(ctx context.Context, v tenant.View, o access.Object) er
 	return err
 }
 
+// mayArrange refuses a change of whom somebody reports to, or of how access passes
+// up, without the miscellaneous privilege for it (Rule HIER-10).
+func (s *Server) mayArrange(ctx context.Context, v tenant.View, before access.Object, c access.Change) error {
+	var needed []string
+	switch was := before.(type) {
+	case access.User:
+		if is := c.Object.(access.User); !c.Delete {
+			if is.Manager != was.Manager {
+				needed = append(needed, model.PrivilegeAssignManager)
+			}
+			if is.Position != was.Position {
+				needed = append(needed, model.PrivilegeAssignPosition)
+			}
+		}
+	case access.Position:
+		needed = append(needed, model.PrivilegeChangeHierarchy)
+	case access.Environment:
+		if is := c.Object.(access.Environment); !c.Delete && !reflect.DeepEqual(was.Hierarchy, is.Hierarchy) {
+			needed = append(needed, model.PrivilegeChangeHierarchy)
+		}
+	}
+	for _, privilege := range needed {
+		if err := s.holds(ctx, v, privilege); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holds refuses callers who do not hold a miscellaneous privilege in Ambit's own
+// environment.
+func (s *Server) holds(ctx context.Context, v tenant.View, privilege string) error {
+	p := caller(ctx)
+	if p.Kind == audit.Local {
+		return nil
+	}
+	user, ambit, err := s.administrator(v, p)
+	if err != nil {
+		return err
+	}
+	holds := false
+	if user.ID != "" {
+		if holds, err = ambit.Holds(user.ID, privilege, v.Now); err != nil {
+			return err
+		}
+	}
+	if !holds {
+		return fmt.Errorf("this needs the miscellaneous privilege %s in environment %s (Rule HIER-10): %w", privilege, access.AmbitEnvironment, errForbidden)
+	}
+	return nil
+}
+
 // givesAll tells whether the caller may give every role of an environment.
 func (s *Server) givesAll(v tenant.View, p principal, env access.EnvironmentID) (bool, error) {
-	state, err := v.State(access.AmbitEnvironment)
-	if err != nil {
-		return false, err
-	}
-	user, ok := s.self(state, p)
-	if !ok {
-		return false, nil
-	}
-	ambit, err := v.Snapshot(access.AmbitEnvironment)
-	if err != nil {
+	user, ambit, err := s.administrator(v, p)
+	if err != nil || user.ID == "" {
 		return false, err
 	}
 	needed := []access.Privilege{{Table: model.TableAssignment, Action: access.Write}}
 	if env == access.AmbitEnvironment {
+		state, err := v.State(env)
+		if err != nil {
+			return false, err
+		}
 		for table := range state.Tables {
 			for action := access.Create; action < access.Actions; action++ {
 				needed = append(needed, access.Privilege{Table: table, Action: action})

@@ -358,17 +358,12 @@ func (s *Server) may(ctx context.Context, table access.TableID, action access.Ac
 	case audit.User:
 		var decision engine.Decision
 		err := s.tenant.Read(func(v tenant.View) error {
-			state, err := v.State(access.AmbitEnvironment)
-			if err != nil {
+			user, ambit, err := s.administrator(v, p)
+			switch {
+			case err != nil:
 				return err
-			}
-			user, ok := s.self(state, p)
-			if !ok {
+			case user.ID == "":
 				return fmt.Errorf("%s is not a user of Ambit itself: %w", p.claim, errForbidden)
-			}
-			ambit, err := v.Snapshot(access.AmbitEnvironment)
-			if err != nil {
-				return err
 			}
 			decision, err = ambit.Check(engine.Question{User: user.ID, Action: action, Table: table, At: v.Now})
 			return err
@@ -382,6 +377,18 @@ func (s *Server) may(ctx context.Context, table access.TableID, action access.Ac
 		return fmt.Errorf("this needs the privilege %s on %s of environment %s (%s): %w", action, table, access.AmbitEnvironment, decision.Reason, errForbidden)
 	}
 	return errForbidden
+}
+
+// administrator is the caller as a user of Ambit's own environment, the zero user
+// if they are none, and the snapshot that says what they may do there.
+func (s *Server) administrator(v tenant.View, p principal) (access.User, *engine.Snapshot, error) {
+	state, err := v.State(access.AmbitEnvironment)
+	if err != nil {
+		return access.User{}, nil, err
+	}
+	ambit, err := v.Snapshot(access.AmbitEnvironment)
+	user, _ := s.self(state, p)
+	return user, ambit, err
 }
 
 // handle registers a route. The engine is asked before fn is called; errors

@@ -69,24 +69,31 @@
 // Each right is a privilege on a table of the environment "ambit", decided by the
 // engine like any other. Ambit Administrator has all of them.
 //
-//	Table         read                       create, write, delete           Roles that have it, but Ambit Administrator
-//	environment   see environments           make, set, delete               read: Elevation Administrator, Operator, Auditor
-//	businessunit  see business units         make, move, disable, delete     read: the same
-//	table         see tables                 make, change, delete            read: the same
-//	role          see security roles         make, change, delete            read: the same
-//	systemuser    see users                  make, disable, delete by hand   read: the same
-//	team          see teams and members      make, change members, delete    read: the same
-//	assignment    see role assignments       give and take roles             read: the same
-//	record        see registered records     register, assign, delete        read: Auditor
-//	share         see shares                 grant, revoke                   read: Auditor
-//	source        state of directories       write: read one anew            read: Operator, Auditor; write: Operator
-//	mapping       see rules and model files  (they are files)                read: Operator, Auditor
-//	plan          see plans                  create: plan; write: apply      all three: Operator; read: Auditor
-//	jit_policy    see elevation policies     make, change, delete            all: Elevation Administrator; read: Auditor
-//	jit_request   see everybody's requests   write: cancel and revoke        both: Elevation Administrator; read: Auditor
-//	audit         read and verify the log    (nobody writes it)              read: Auditor
-//	decision      check and explain anybody  (nothing to write)              read: Auditor, Decision Reader
-//	metrics       read metrics               (nothing to write)              read: Operator, Auditor
+//	Table           read                            create, write, delete              Roles that have it, but Ambit Administrator
+//	environment     see environments                make, set, delete                  read: Elevation Administrator, Operator, Auditor
+//	businessunit    see business units              make, move, disable, delete        read: the same
+//	table           see tables (1)                  make, change, delete               read: the same
+//	role            see security roles              make, change, copy, delete         read: the same
+//	systemuser      see users and positions         make, disable, delete by hand (2)  read: the same
+//	team            see teams and members           make, change members, delete       read: the same
+//	assignment      see role assignments            give and take roles                read: the same
+//	record          see registered records          register, assign, link, delete     read: Auditor
+//	share           see shares, of columns too      grant, revoke                      read: Auditor
+//	column_profile  see profiles and their members  make, give, take, delete           read: Auditor
+//	source          state of directories            write: read one anew               read: Operator, Auditor; write: Operator
+//	mapping         see rules and model files       (they are files)                   read: Operator, Auditor
+//	plan            see plans                       create: plan; write: apply         all three: Operator; read: Auditor
+//	jit_policy      see elevation policies          make, change, delete               all: Elevation Administrator; read: Auditor
+//	jit_request     see everybody's requests        write: cancel and revoke           both: Elevation Administrator; read: Auditor
+//	audit           read and verify the log         (nobody writes it)                 read: Auditor
+//	decision        ask about anybody               (nothing to write)                 read: Auditor, Decision Reader
+//	metrics         read metrics                    (nothing to write)                 read: Operator, Auditor
+//
+// (1) And relationships and access team templates.
+//
+// (2) To set somebody's manager or position by hand, or an environment's hierarchy
+// security, needs a miscellaneous privilege as well: AssignManager, AssignPosition
+// and ChangeHierarchySecurity (Rule HIER-10).
 //
 // Asking for elevation, deciding where one is an approver, and asking what one
 // may do oneself need none of these.

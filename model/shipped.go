@@ -26,6 +26,7 @@ const (
 	TableAssignment   access.TableID = "assignment"
 	TableRecord       access.TableID = "record"
 	TableShare        access.TableID = "share"
+	TableProfile      access.TableID = "column_profile"
 	TableSource       access.TableID = "source"
 	TableMapping      access.TableID = "mapping"
 	TablePlan         access.TableID = "plan"
@@ -34,6 +35,14 @@ const (
 	TableAudit        access.TableID = "audit"
 	TableDecision     access.TableID = "decision"
 	TableMetrics      access.TableID = "metrics"
+)
+
+// The miscellaneous privileges of Ambit's administration (Rule HIER-10). They are
+// needed beside the right to change the user or environment.
+const (
+	PrivilegeAssignManager   = "AssignManager"
+	PrivilegeAssignPosition  = "AssignPosition"
+	PrivilegeChangeHierarchy = "ChangeHierarchySecurity"
 )
 
 // The roles of Ambit's administration.

@@ -38,13 +38,13 @@ func TestAmbitIsAWholeEnvironment(t *testing.T) {
 	s := stateOf(t, access.AmbitEnvironment, model.Ambit())
 	for _, id := range []access.TableID{
 		model.TableEnvironment, model.TableBusinessUnit, model.TableTable, model.TableRole, model.TableUser, model.TableTeam,
-		model.TableAssignment, model.TableRecord, model.TableShare, model.TableSource, model.TableMapping, model.TablePlan,
+		model.TableAssignment, model.TableRecord, model.TableShare, model.TableProfile, model.TableSource, model.TableMapping, model.TablePlan,
 		model.TablePolicy, model.TableRequest, model.TableAudit, model.TableDecision, model.TableMetrics,
 	} {
 		require.Equal(t, access.OrganizationOwned, s.Tables[id].Ownership, id)
 		require.Equal(t, map[access.Action]access.Depth{access.Read: access.Global}, depths(s.Roles[model.RoleAuditor], id), "the auditor reads %s and no more", id)
 	}
-	require.Len(t, s.Tables, 17)
+	require.Len(t, s.Tables, 18)
 	require.Len(t, s.Roles, 5)
 	require.True(t, s.Roles[model.RoleAdministrator].All)
 	require.Equal(t, []access.Privilege{{Table: model.TableDecision, Action: access.Read, Depth: access.Global}}, s.Roles[model.RoleDecisionReader].Privileges)
@@ -129,5 +129,5 @@ func TestTheDocumentationNamesEveryRight(t *testing.T) {
 		require.Contains(t, string(src), "//\t"+string(table.ID)+" ", "documented")
 		at++
 	}
-	require.Equal(t, at, strings.Count(string(src[strings.Index(string(src), "//\tTable         read"):]), "\n//\t"))
+	require.Equal(t, at, strings.Count(string(src[strings.Index(string(src), "//\tTable           read"):]), "\n//\t"))
 }
