@@ -16,6 +16,7 @@ func (s *Server) decisionRoutes() {
 	handle(s, Route{"POST", environment + "check-all", "", 0}, "check-all", "Ask several questions of one state", s.checkAll)
 	handle(s, Route{"POST", environment + "explain", "", 0}, "explain", "Ask why, or what is missing", s.explain)
 	handle(s, Route{"POST", environment + "rights", "", 0}, "rights", "Ask which actions a user may do on a record or table", s.rights)
+	handle(s, Route{"POST", environment + "filter", "", 0}, "filter", "Ask which records of a table a user may do something with", s.filter)
 	handle(s, Route{"GET", environment + "users/{user}/access", "", 0}, "what", "List what a user may do", s.what)
 }
 
