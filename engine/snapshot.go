@@ -350,8 +350,8 @@ func unlink[K key[K]](b *builder, from *sorted[K], k K) { from.remove(k, b.edit)
 
 // build ends loading.
 func (b *builder) build() {
-	b.loading = false
 	b.joinAll()
+	b.loading = false
 	for _, x := range []*sorted[pair]{&b.s.members, &b.s.reports, &b.s.placed, &b.s.profiled, &b.s.sharedWith} {
 		x.build(b.edit)
 	}

@@ -1,9 +1,6 @@
 package dirsync
 
 import (
-	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -25,97 +22,7 @@ func (e *EnvironmentPlan) diffs(rev access.Revision, at time.Time) ([]engine.Dif
 	if err != nil {
 		return nil, err
 	}
-	var diffs []engine.Diff
-	for _, u := range e.affected() {
-		was, err := what(e.snapshot, u, at)
-		if err != nil {
-			return nil, err
-		}
-		is, err := what(after, u, at)
-		if err != nil {
-			return nil, err
-		}
-		if d := is.Diff(was); len(d.Gained) > 0 || len(d.Lost) > 0 {
-			diffs = append(diffs, d)
-		}
-	}
-	return diffs, nil
-}
-
-// what is engine.Snapshot.What, which for a user who does not exist is nothing.
-func what(s *engine.Snapshot, u access.UserID, at time.Time) (engine.What, error) {
-	if s == nil {
-		return engine.What{User: u, At: at}, nil
-	}
-	w, err := s.What(u, at)
-	if errors.Is(err, engine.ErrUnknown) {
-		return engine.What{User: u, At: at}, nil
-	}
-	return w, err
-}
-
-// affected lists the users whose access the changes can alter, sorted.
-func (e *EnvironmentPlan) affected() []access.UserID {
-	set := maps.Clone(e.others)
-	if set == nil {
-		set = map[access.UserID]struct{}{}
-	}
-	for _, c := range e.changes {
-		switch o := c.Object.(type) {
-		case access.User:
-			set[o.ID] = struct{}{}
-		case access.Membership:
-			set[o.User] = struct{}{}
-		case access.Assignment:
-			if u, ok := o.Principal.User(); ok {
-				set[u] = struct{}{}
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(set))
-}
-
-// reached finds the users of a state whom changes reach without naming them: the
-// members of changed teams and of teams whose roles change, and everybody where
-// roles, units, tables or settings change.
-func reached(s *access.State, changes []access.Change) map[access.UserID]struct{} {
-	teams := map[access.TeamID]struct{}{}
-	users := map[access.UserID]struct{}{}
-	for _, c := range changes {
-		switch o := c.Object.(type) {
-		case access.Environment, access.BusinessUnit, access.Table, access.Role:
-			for u := range s.Users {
-				users[u] = struct{}{}
-			}
-			return users
-		case access.Team:
-			if _, was := s.Teams[o.ID]; was {
-				teams[o.ID] = struct{}{}
-			}
-		case access.Assignment:
-			if t, ok := o.Principal.Team(); ok {
-				teams[t] = struct{}{}
-			}
-		}
-	}
-	if len(teams) == 0 {
-		return users
-	}
-	for k := range s.Memberships {
-		if _, ok := teams[k.Team]; ok {
-			users[k.User] = struct{}{}
-		}
-	}
-	for t := range teams {
-		if unit, ok := t.DefaultOf(); ok {
-			for _, u := range s.Users {
-				if u.BusinessUnit == unit {
-					users[u.ID] = struct{}{}
-				}
-			}
-		}
-	}
-	return users
+	return engine.Compare(e.snapshot, after, e.snapshot.Reached(e.changes), at)
 }
 
 // named is something with a name: a user, a team or a role.

@@ -51,7 +51,8 @@ func TestPlan_Access(t *testing.T) {
 		p := plan(pages...)
 		require.Contains(t, r.text(p), "  Access lost\n")
 		require.NotContains(t, r.text(p), "Access gained")
-		require.Equal(t, []access.UserID{"corp:b"}, p.Environments[0].affected())
+		e := p.Environments[0]
+		require.Equal(t, []access.UserID{"corp:b"}, e.snapshot.Reached(e.changes))
 		for _, line := range effect(t, p) {
 			require.Contains(t, line, "1 user loses")
 		}

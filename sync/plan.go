@@ -45,8 +45,6 @@ type EnvironmentPlan struct {
 	before  []access.Object
 	follows map[mapping.Key]struct{} // the keys that the rules added
 	names   map[named]string
-	// others are users whom changes of teams, roles or units reach.
-	others map[access.UserID]struct{}
 	// snapshot is what the plan was made against, nil if the environment is new.
 	snapshot *engine.Snapshot
 }
@@ -390,7 +388,6 @@ func (p *planner) finish() *Plan {
 			e.follows = followers(full, asked)
 		}
 		e.names = collectNames(s, full)
-		e.others = reached(s, full)
 		if s.Exists() {
 			e.snapshot, _ = p.states.Snapshot(env)
 		}

@@ -1,0 +1,83 @@
+package engine_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/engine"
+	"github.com/ambit-iam/ambit/engine/enginetest"
+)
+
+func TestReachedAreAllForWhomSomethingChanges(t *testing.T) {
+	found, reached, users := 0, 0, 0
+	for seed := range uint64(400) {
+		p := pick(seed)
+		st := enginetest.Organisation(p)
+		before, err := engine.New(st, 1)
+		require.NoError(t, err)
+		changes, at := enginetest.Changes(p, st), enginetest.Instant(p)
+		after, err := before.Apply(changes, 2)
+		require.NoError(t, err)
+		everybody := maps.Clone(st.Users)
+		for _, c := range changes {
+			if u, ok := c.Object.(access.User); ok {
+				everybody[u.ID] = u
+			}
+		}
+		all := slices.Sorted(maps.Keys(everybody))
+		want, err := engine.Compare(before, after, all, at)
+		require.NoError(t, err)
+		some := before.Reached(changes)
+		require.True(t, slices.IsSorted(some))
+		got, err := engine.Compare(before, after, some, at)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "%v", changes)
+		found, reached, users = found+len(got), reached+len(some), users+len(all)
+	}
+	t.Logf("%d differences, %d users reached, of %d", found, reached, users)
+	require.Greater(t, found, 100)
+	require.Less(t, reached, users)
+}
+
+func TestCompareTellsWhatARoleWouldGive(t *testing.T) {
+	s := records(t, append(reads(access.Local),
+		access.Assignment{Environment: "e", ID: "b", Role: "reader", Principal: access.TeamID("crew").Principal(), BusinessUnit: "south"},
+		access.Membership{Environment: "e", Team: "crew", User: "bert"},
+		access.User{Environment: "e", ID: "carl", Login: "carl", BusinessUnit: "south", Enabled: true})...)
+	role := access.Role{Environment: "e", ID: "reader", BusinessUnit: "root", Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Global}}}
+	changes := []access.Change{access.Put(role)}
+	after, err := s.Apply(changes, 8)
+	require.NoError(t, err)
+	require.Equal(t, []access.UserID{"anna", "bert"}, s.Reached(changes), "those who hold it")
+	diffs, err := engine.Compare(s, after, s.Reached(changes), noon)
+	require.NoError(t, err)
+	require.Len(t, diffs, 2)
+	require.Equal(t, []engine.Access{{Table: "account", Action: access.Read, Depth: access.Global}}, diffs[1].Gained)
+}
+
+func TestCompareWithNoEnvironmentIsAllThatOneGets(t *testing.T) {
+	st := access.NewState("e")
+	changes := []access.Change{
+		access.Put(access.Environment{ID: "e"}), access.Put(access.BusinessUnit{Environment: "e", ID: "root"}), access.Put(access.Table{Environment: "e", ID: "account"}),
+		access.Put(access.Role{Environment: "e", ID: "r", BusinessUnit: "root", Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Global}}}),
+		access.Put(access.User{Environment: "e", ID: "anna", BusinessUnit: "root", Enabled: true}),
+		access.Put(access.Assignment{Environment: "e", ID: "a", Role: "r", Principal: access.UserID("anna").Principal(), BusinessUnit: "root"}),
+	}
+	st.Apply(changes...)
+	after, err := engine.New(st, 1)
+	require.NoError(t, err)
+	var before *engine.Snapshot
+	require.Equal(t, []access.UserID{"anna"}, before.Reached(changes))
+	diffs, err := engine.Compare(before, after, before.Reached(changes), noon)
+	require.NoError(t, err)
+	require.Len(t, diffs, 1)
+	require.Empty(t, diffs[0].Lost)
+	diffs, err = engine.Compare(after, before, []access.UserID{"anna", "nobody"}, noon)
+	require.NoError(t, err)
+	require.Len(t, diffs, 1)
+	require.Empty(t, diffs[0].Gained)
+}
