@@ -19,8 +19,8 @@ import (
 // Names is what the names in a mapping file can mean.
 type Names struct {
 	Sources []directory.SourceID
-	// Environments has every environment with its settings, business units and
-	// roles; nothing else of a state is read, and nothing is kept.
+	// Environments has every environment with its settings, business units, positions
+	// and roles; nothing else of a state is read, and nothing is kept.
 	Environments map[access.EnvironmentID]*access.State
 }
 
@@ -52,6 +52,8 @@ type environment struct {
 	modernized     bool
 	unitNames      map[string]access.BusinessUnitID // by folded name
 	units          map[access.BusinessUnitID]access.BusinessUnit
+	positions      map[string]access.PositionID // by folded name
+	kind           access.EnvironmentKind
 	roles          map[string]access.Role // by folded name and by id
 	roleNames      []string
 	usersFrom      map[directory.SourceID]bool
@@ -209,6 +211,10 @@ func (c *compiler) compileEnvironments() {
 				e.accept[plan] = true
 			}
 		}
+		if len(text.SecurityGroup) > 0 && (e.kind == access.Developer || e.kind == access.DefaultEnvironment) {
+			c.keyFault(document.Child(path, "security_group"), fmt.Sprintf("environment %q is of kind %s and cannot have a security group: everybody gets in there", id, e.kind),
+				"remove the line, or make the environment of another kind (Rule ESG-5)")
+		}
 		for i, g := range text.SecurityGroup {
 			c.compileGate(e, g, document.Index(document.Child(path, "security_group"), i))
 		}
@@ -219,12 +225,15 @@ func newEnvironment(id access.EnvironmentID, state *access.State) *environment {
 	e := &environment{
 		id: id, accept: map[string]bool{}, usersFrom: map[directory.SourceID]bool{},
 		unitNames: map[string]access.BusinessUnitID{}, units: map[access.BusinessUnitID]access.BusinessUnit{},
-		roles: map[string]access.Role{},
+		roles: map[string]access.Role{}, positions: map[string]access.PositionID{},
 	}
 	if state == nil {
 		return e
 	}
-	e.modernized = state.Environment.Modernized
+	e.modernized, e.kind = state.Environment.Modernized, state.Environment.Kind
+	for positionID, p := range state.Positions {
+		e.positions[access.Fold(p.Name)] = positionID
+	}
 	for unitID, u := range state.BusinessUnits {
 		e.units[unitID] = u
 		e.unitNames[access.Fold(u.Name)] = unitID
@@ -246,6 +255,14 @@ func (e *environment) unit(name string) (access.BusinessUnitID, bool) {
 	}
 	_, ok := e.units[access.BusinessUnitID(name)]
 	return access.BusinessUnitID(name), ok
+}
+
+// position finds a position by name; what is the name of none is taken as an id.
+func (e *environment) position(name string) access.PositionID {
+	if id, ok := e.positions[access.Fold(name)]; ok {
+		return id
+	}
+	return access.PositionID(name)
 }
 
 // within tells whether a role that is defined at top exists in unit (Rule ROLE-2).
@@ -469,11 +486,11 @@ func (c *compiler) compileUser(r rule, text ruleText, path string) {
 	checkLiteral(f, "access_mode", out.mode, new(access.AccessMode))
 	out.application = f.template("application", u.Application)
 	out.tenant = f.condition("tenant_administrator", u.Tenant)
-	if r.env.requireLicence && len(r.env.accept) == 0 && u.Licence == nil {
+	if r.env.requireLicence && len(r.env.accept) == 0 && u.Licence == nil && u.Kind == nil && u.AccessMode == nil {
 		c.fault(f.path, fmt.Sprintf("environment %q asks for a licence and accepts none: nobody of this rule could have one", r.env.id),
 			"list plans under licences.accept, or say here who is licensed: licence: …")
 	}
-	if len(r.env.gates) > 0 && !slices.ContainsFunc(r.env.gates, func(g gate) bool { return g.source == r.source }) {
+	if len(r.env.gates) > 0 && u.Kind == nil && u.Tenant == nil && !slices.ContainsFunc(r.env.gates, func(g gate) bool { return g.source == r.source }) {
 		c.fault(f.path, fmt.Sprintf("environment %q admits members of its security group only, and has none of source %q: nobody of this rule could get in", r.env.id, r.source),
 			"security_group can be a list, with one group for each source")
 	}

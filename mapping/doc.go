@@ -42,7 +42,8 @@
 //     or for whom a rule's licence says so, get in (Rule LIC-1).
 //
 // rules each have a name of their own, a match, and either user or team. Names of
-// business units and roles count without regard to case; their ids do as well.
+// business units, positions and roles count without regard to case; their ids do
+// as well.
 //
 // # Rules that place users
 //
@@ -56,7 +57,7 @@
 //	  name: '{{ user.name }}'
 //	  mail: '{{ user.mail }}'
 //	  manager: '{{ user.manager }}'            # a reference, a user name or an id
-//	  position: '{{ user.title }}'             # default none, as the next
+//	  position: '{{ user.title }}'             # a name or id; default none, as the next
 //	  person: '{{ user.employeeId }}'          # joins the accounts of one human (Rule JIT-16)
 //	  licence: '"DYN365" in user.values.plans' # default: a plan that licences.accept lists
 //	  kind: person                             # default; or application, stub (Rules ACC-2, ACC-3)

@@ -149,3 +149,12 @@ func FuzzParse(f *testing.F) {
 		require.ErrorAs(t, err, &faults)
 	})
 }
+
+func TestRule_ESG_5_anEnvironmentThatIsOpenToAllHasNoSecurityGroup(t *testing.T) {
+	n := names()
+	n.Environments["sales-prod"].Environment.Kind = access.DefaultEnvironment
+	f, err := mapping.Parse("mapping.yaml", []byte("environments: {sales-prod: {security_group: {source: entra, group: G}}}\nrules:"+everybody))
+	require.NoError(t, err)
+	_, err = f.Compile(n)
+	require.ErrorContains(t, err, `environment "sales-prod" is of kind default and cannot have a security group`)
+}

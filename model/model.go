@@ -21,6 +21,7 @@ type environmentModel struct {
 	doc     *document.Document
 	at      string // where the environment's id stands
 	objects []access.Object
+	places  map[string]string // of the objects in the file, by kind and key
 	pending []pending
 
 	settings access.Environment
@@ -94,12 +95,13 @@ func (m *Model) Names() Names {
 }
 
 // pending is what a file says of a user whom it knows by login only: a team's
-// member, or who gets a role.
+// member, who has a column security profile, or who gets a role.
 type pending struct {
-	path  string // of the login
-	login string
-	team  access.TeamID // or:
-	given given
+	path    string // of the login
+	login   string
+	team    access.TeamID    // or:
+	profile access.ProfileID // or:
+	given   given
 }
 
 // given is a role that somebody gets; unit is empty for the principal's own.
@@ -109,8 +111,8 @@ type given struct {
 	window access.Window
 }
 
-// Resolve lists the memberships and assignments of users in the environment,
-// managed by file. user finds a user of the environment by login; it should
+// Resolve lists the memberships, column security profiles and assignments of users
+// in the environment, managed by file. user finds a user of the environment by login; it should
 // compare as access.Fold does. What cannot be, since there is no such user or the
 // role cannot be had where the user is, is left out and told as a finding with
 // its place in the file.
@@ -132,7 +134,10 @@ func (m *Model) Resolve(env access.EnvironmentID, user func(login string) (acces
 			continue
 		}
 		var o access.Object = access.Membership{Environment: env, Team: p.team, User: u.ID, ManagedBy: access.ByFile}
-		if p.team == "" {
+		switch {
+		case p.profile != "":
+			o = access.ProfileMember{Environment: env, Profile: p.profile, Principal: u.ID.Principal(), ManagedBy: access.ByFile}
+		case p.team == "":
 			at := p.given
 			if at.unit == "" {
 				at.unit = u.BusinessUnit

@@ -21,19 +21,36 @@ type (
 		Environments map[access.EnvironmentID]environment `yaml:"environments,required"`
 	}
 	environment struct {
-		Name          string                   `yaml:"name"`
-		Settings      settings                 `yaml:"settings"`
-		BusinessUnits map[string]unit          `yaml:"business_units"`
-		Tables        map[access.TableID]table `yaml:"tables"`
-		Roles         map[string]role          `yaml:"roles"`
-		Teams         map[string]team          `yaml:"teams"`
-		Assignments   []assigned               `yaml:"assignments"`
+		Name          string                                 `yaml:"name"`
+		Settings      settings                               `yaml:"settings"`
+		BusinessUnits map[string]unit                        `yaml:"business_units"`
+		Tables        map[access.TableID]table               `yaml:"tables"`
+		Relationships map[access.RelationshipID]relationship `yaml:"relationships"`
+		Templates     map[string]template                    `yaml:"access_team_templates"`
+		Positions     map[string]position                    `yaml:"positions"`
+		Roles         map[string]role                        `yaml:"roles"`
+		Profiles      map[string]profile                     `yaml:"column_profiles"`
+		Teams         map[string]team                        `yaml:"teams"`
+		Assignments   []assigned                             `yaml:"assignments"`
 	}
 	settings struct {
-		Modernized        bool  `yaml:"record_ownership_across_business_units"`
-		MoveRecords       *bool `yaml:"always_move_record_to_owner_business_unit"`
-		KeepRoles         bool  `yaml:"do_not_remove_roles_on_change_business_unit"`
-		ShareWithPrevious bool  `yaml:"share_reassigned_with_previous_owner"`
+		Modernized        bool                   `yaml:"record_ownership_across_business_units"`
+		MoveRecords       *bool                  `yaml:"always_move_record_to_owner_business_unit"`
+		KeepRoles         bool                   `yaml:"do_not_remove_roles_on_change_business_unit"`
+		ShareWithPrevious bool                   `yaml:"share_reassigned_with_previous_owner"`
+		Kind              access.EnvironmentKind `yaml:"kind"`
+		PerAppPlan        bool                   `yaml:"per_app_plan"`
+		Templates         int                    `yaml:"templates_per_table"`
+		NonInteractive    int                    `yaml:"non_interactive_users"`
+		Hierarchy         *hierarchy             `yaml:"hierarchy"`
+	}
+	hierarchy struct {
+		Model           access.HierarchyModel `yaml:"model,required"`
+		Depth           int                   `yaml:"depth,required"`
+		DirectLevels    int                   `yaml:"direct_levels"`
+		Except          []string              `yaml:"except"` // tables
+		IncludeDisabled *bool                 `yaml:"include_disabled_reports"`
+		SameUnit        *bool                 `yaml:"managers_must_be_in_same_or_parent_unit"`
 	}
 	unit struct {
 		ID       string          `yaml:"id"`
@@ -41,8 +58,55 @@ type (
 		Units    map[string]unit `yaml:"units"`
 	}
 	table struct {
-		Name      string           `yaml:"name"`
-		Ownership access.Ownership `yaml:"ownership"`
+		Name        string            `yaml:"name"`
+		Ownership   access.Ownership  `yaml:"ownership"`
+		System      bool              `yaml:"system"`
+		AccessTeams bool              `yaml:"access_teams"`
+		Columns     map[string]column `yaml:"columns"`
+	}
+	column struct {
+		Secured bool     `yaml:"secured"`
+		Mask    *mask    `yaml:"mask"`
+		From    []string `yaml:"from"`
+		Open    bool     `yaml:"open"`
+	}
+	mask struct {
+		Pattern string `yaml:"pattern,required"`
+		Replace string `yaml:"replace"`
+	}
+	relationship struct {
+		Table      string  `yaml:"table,required"`
+		Parent     string  `yaml:"parent,required"`
+		ManyToMany bool    `yaml:"many_to_many"`
+		Cascade    cascade `yaml:"cascade"`
+	}
+	cascade struct {
+		Assign   access.Cascade `yaml:"assign"`
+		Share    access.Cascade `yaml:"share"`
+		Unshare  access.Cascade `yaml:"unshare"`
+		Reparent access.Cascade `yaml:"reparent"`
+		Delete   access.Cascade `yaml:"delete"`
+	}
+	template struct {
+		ID     string   `yaml:"id"`
+		Table  string   `yaml:"table,required"`
+		Rights []string `yaml:"rights,required"`
+	}
+	position struct {
+		ID        string              `yaml:"id"`
+		Positions map[string]position `yaml:"positions"`
+	}
+	profile struct {
+		ID      string                            `yaml:"id"`
+		Columns map[string]map[string]permissions `yaml:"columns"` // table, column
+		Members []string                          `yaml:"members"` // logins
+		Teams   []string                          `yaml:"teams"`
+	}
+	permissions struct {
+		Read     bool            `yaml:"read"`
+		Unmasked access.Unmasked `yaml:"unmasked"`
+		Update   bool            `yaml:"update"`
+		Create   bool            `yaml:"create"`
 	}
 	role struct {
 		ID            string                       `yaml:"id"`
@@ -84,7 +148,16 @@ func (t table) object(env access.EnvironmentID, id access.TableID) access.Table 
 	if name == "" {
 		name = string(id)
 	}
-	return access.Table{Environment: env, ID: id, Name: name, Ownership: t.Ownership, ManagedBy: access.ByFile}
+	o := access.Table{Environment: env, ID: id, Name: name, Ownership: t.Ownership, System: t.System, AccessTeams: t.AccessTeams, ManagedBy: access.ByFile}
+	for _, name := range sorted(t.Columns) {
+		c := t.Columns[name]
+		column := access.Column{Name: name, Secured: c.Secured, From: c.From, Open: c.Open}
+		if c.Mask != nil {
+			column.Mask = &access.Mask{Pattern: c.Mask.Pattern, Replace: c.Mask.Replace}
+		}
+		o.Columns = append(o.Columns, column)
+	}
+	return o
 }
 
 // Parse reads a model file. name is the file's name as faults shall show it. The
@@ -124,8 +197,9 @@ func (p *parser) key(path, problem, hint string) {
 // newEnvironment is an environment before its file: with the names of what ships.
 func newEnvironment(id access.EnvironmentID) *environmentModel {
 	e := &environmentModel{
-		units: map[access.BusinessUnitID]access.BusinessUnit{},
-		roles: map[access.RoleID]access.Role{},
+		units:  map[access.BusinessUnitID]access.BusinessUnit{},
+		places: map[string]string{},
+		roles:  map[access.RoleID]access.Role{},
 		names: EnvironmentNames{
 			BusinessUnits: map[string]access.BusinessUnitID{}, Roles: map[string]access.RoleID{},
 			Teams: map[string]access.TeamID{}, Tables: map[access.TableID]access.Ownership{},
@@ -164,7 +238,7 @@ func (p *parser) environment(id access.EnvironmentID, said environment) *environ
 		p.key(e.at, fmt.Sprintf("environment id %q is not allowed", id), "use "+idHint)
 	}
 	if id == access.AmbitEnvironment {
-		for _, key := range []string{"name", "settings", "business_units", "tables"} {
+		for _, key := range []string{"name", "settings", "business_units", "tables", "relationships", "access_team_templates", "positions", "column_profiles"} {
 			if at := document.Child(e.at, key); p.doc.Has(at) {
 				p.key(at, fmt.Sprintf("%s of environment %q cannot be declared: it ships with Ambit", key, id), "declare roles, teams and assignments there")
 			}
@@ -173,10 +247,18 @@ func (p *parser) environment(id access.EnvironmentID, said environment) *environ
 		p.settings(e, id, said)
 		p.units(e, id, said)
 		p.tables(e, id, said)
+		p.hierarchy(e, said)
+		p.relationships(e, id, said)
+		p.templates(e, id, said)
+		p.positions(e, id, said)
 	}
 	p.roles(e, id, said)
 	p.teams(e, id, said)
+	if id != access.AmbitEnvironment {
+		p.profiles(e, id, said)
+	}
 	p.assignments(e, id, said)
+	p.judge(e, id)
 	slices.SortStableFunc(e.objects, func(a, b access.Object) int { return int(a.ObjectKind()) - int(b.ObjectKind()) })
 	return e
 }
@@ -185,7 +267,8 @@ func (p *parser) settings(e *environmentModel, id access.EnvironmentID, said env
 	s := said.Settings
 	e.settings = access.Environment{
 		ID: id, Name: said.Name, Modernized: s.Modernized, KeepRecordUnit: s.MoveRecords != nil && !*s.MoveRecords,
-		KeepRoles: s.KeepRoles, ShareWithPrevious: s.ShareWithPrevious, ManagedBy: access.ByFile,
+		KeepRoles: s.KeepRoles, ShareWithPrevious: s.ShareWithPrevious, Kind: s.Kind, PerAppPlan: s.PerAppPlan,
+		TemplatesPerTable: s.Templates, NonInteractiveUsers: s.NonInteractive, ManagedBy: access.ByFile,
 	}
 	if e.settings.Name == "" {
 		e.settings.Name = string(id)
@@ -196,7 +279,16 @@ func (p *parser) settings(e *environmentModel, id access.EnvironmentID, said env
 	if at := e.at + ".settings.always_move_record_to_owner_business_unit"; e.settings.KeepRecordUnit && !s.Modernized {
 		p.key(at, "records can stay in their business unit with modernized business units only", "set record_ownership_across_business_units as well (Rule OWN-11)")
 	}
-	e.objects = append(e.objects, e.settings)
+	if h := s.Hierarchy; h != nil {
+		e.settings.Hierarchy = &access.Hierarchy{
+			Model: h.Model, Depth: h.Depth, DirectLevels: h.DirectLevels,
+			ExcludeDisabledReports: h.IncludeDisabled != nil && !*h.IncludeDisabled, ManagersAnywhere: h.SameUnit != nil && !*h.SameUnit,
+		}
+	}
+	if at := e.at + ".settings.hierarchy.managers_must_be_in_same_or_parent_unit"; e.settings.Hierarchy != nil && e.settings.Hierarchy.ManagersAnywhere && !s.Modernized {
+		p.key(at, "managers can be in any business unit with modernized business units only", "set record_ownership_across_business_units as well (Rule HIER-5)")
+	}
+	e.add(near(p.doc, e.at+".settings", e.at), e.settings)
 }
 
 func (p *parser) units(e *environmentModel, env access.EnvironmentID, said environment) {
@@ -224,7 +316,7 @@ func (p *parser) units(e *environmentModel, env access.EnvironmentID, said envir
 				p.value(path+".disabled", "the root business unit cannot be disabled", "")
 			}
 			e.addUnit(b)
-			e.objects = append(e.objects, b)
+			e.add(path, b)
 			add(path+".units", b.ID, u.Units)
 		}
 	}
@@ -253,7 +345,7 @@ func (p *parser) tables(e *environmentModel, env access.EnvironmentID, said envi
 			p.key(at, fmt.Sprintf("table %q is there already: it ships with every environment", id), "leave it out")
 			continue
 		}
-		e.objects = append(e.objects, said.Tables[id].object(env, id))
+		e.add(at, said.Tables[id].object(env, id))
 	}
 	for id, t := range said.Tables {
 		if _, ok := e.names.Tables[id]; !ok {
@@ -283,7 +375,7 @@ func (p *parser) roles(e *environmentModel, env access.EnvironmentID, said envir
 		}
 		e.roles[o.ID] = o
 		e.names.Roles[name] = o.ID
-		e.objects = append(e.objects, o)
+		e.add(at, o)
 	}
 }
 
@@ -397,7 +489,7 @@ func (p *parser) teams(e *environmentModel, env access.EnvironmentID, said envir
 			p.key(at, fmt.Sprintf("team %q has the name of its business unit, whose default team has it already", name), "choose another name (Rule TEAM-9)")
 		}
 		e.names.Teams[name] = o.ID
-		e.objects = append(e.objects, o)
+		e.add(at, o)
 		members := map[string]bool{}
 		for i, login := range t.Members {
 			path := document.Index(at+".members", i)
@@ -458,7 +550,7 @@ func (p *parser) give(e *environmentModel, at, name string, said assigned, t acc
 		return
 	}
 	seen[o.ID] = true
-	e.objects = append(e.objects, o)
+	e.add(at, o)
 }
 
 // assignments notes what users get; teams have been given theirs.

@@ -107,7 +107,7 @@ func shipped(src []byte, env access.EnvironmentID, root access.BusinessUnitID, t
 	known := map[access.TableID]access.Table{}
 	for _, id := range slices.Sorted(maps.Keys(file.Tables)) {
 		t := file.Tables[id].object(env, id)
-		t.ManagedBy = access.BySystem
+		t.ManagedBy, t.System = access.BySystem, true
 		known[id] = t
 		objects = append(objects, t)
 	}

@@ -128,9 +128,9 @@ func (d *desired) all() iter.Seq[access.Object] {
 	}
 }
 
-// Names are the environments as the model files make them, with the units, tables
-// and roles that were made over the API: what the names in a mapping file can
-// mean (mapping.Names). The states hold nothing else.
+// Names are the environments as the model files make them, with the units, tables,
+// positions and roles that were made over the API: what the names in a mapping
+// file can mean (mapping.Names).
 func Names(m *model.Model, now tenant.View) map[access.EnvironmentID]*access.State {
 	out := map[access.EnvironmentID]*access.State{}
 	put := func(o access.Object) {
@@ -144,6 +144,7 @@ func Names(m *model.Model, now tenant.View) map[access.EnvironmentID]*access.Sta
 		if s, err := now.State(env); err == nil {
 			made(s.BusinessUnits, put)
 			made(s.Tables, put)
+			made(s.Positions, put)
 			made(s.Roles, put)
 			if s.Environment.ManagedBy == access.ByAPI {
 				put(s.Environment)

@@ -58,6 +58,13 @@ func collectNames(s *access.State, changes []access.Change) map[named]string {
 			if r, ok := s.Roles[o.Role]; ok {
 				names[named{access.KindRole, string(o.Role)}] = r.Name
 			}
+		case access.Profile:
+			names[named{access.KindProfile, string(o.ID)}] = o.Name
+		case access.ProfileMember:
+			principal(o.Principal)
+			if p, ok := s.Profiles[o.Profile]; ok {
+				names[named{access.KindProfile, string(o.Profile)}] = p.Name
+			}
 		}
 	}
 	return names
@@ -79,7 +86,13 @@ func (e *EnvironmentPlan) nameOf(o access.Object) string {
 		return o.Name
 	case access.Table:
 		return o.Name
+	case access.Template:
+		return o.Name
+	case access.Position:
+		return o.Name
 	case access.Role:
+		return o.Name
+	case access.Profile:
 		return o.Name
 	case access.User:
 		return o.Login
@@ -88,11 +101,16 @@ func (e *EnvironmentPlan) nameOf(o access.Object) string {
 	case access.Membership:
 		return e.name(access.KindUser, string(o.User)) + " in " + e.name(access.KindTeam, string(o.Team))
 	case access.Assignment:
-		kind := access.KindUser
-		if o.Principal.Kind == access.TeamPrincipal {
-			kind = access.KindTeam
-		}
-		return e.name(access.KindRole, string(o.Role)) + " to " + e.name(kind, o.Principal.ID)
+		return e.name(access.KindRole, string(o.Role)) + " to " + e.principal(o.Principal)
+	case access.ProfileMember:
+		return e.name(access.KindProfile, string(o.Profile)) + " to " + e.principal(o.Principal)
 	}
 	return o.ObjectKey()
+}
+
+func (e *EnvironmentPlan) principal(p access.Principal) string {
+	if p.Kind == access.TeamPrincipal {
+		return e.name(access.KindTeam, p.ID)
+	}
+	return e.name(access.KindUser, p.ID)
 }

@@ -12,7 +12,7 @@ import (
 
 // planned are the kinds of object that a plan makes: the others belong to
 // applications and to elevation.
-const planned = access.KindAssignment
+const planned = access.KindProfileMember
 
 // lookup finds an object of a planned kind in a state.
 func lookup(s *access.State, k mapping.Key) (access.Object, bool) {
@@ -23,8 +23,16 @@ func lookup(s *access.State, k mapping.Key) (access.Object, bool) {
 		return get(s.BusinessUnits, access.BusinessUnitID(k.Key))
 	case access.KindTable:
 		return get(s.Tables, access.TableID(k.Key))
+	case access.KindRelationship:
+		return get(s.Relationships, access.RelationshipID(k.Key))
+	case access.KindTemplate:
+		return get(s.Templates, access.TemplateID(k.Key))
+	case access.KindPosition:
+		return get(s.Positions, access.PositionID(k.Key))
 	case access.KindRole:
 		return get(s.Roles, access.RoleID(k.Key))
+	case access.KindProfile:
+		return get(s.Profiles, access.ProfileID(k.Key))
 	case access.KindUser:
 		return get(s.Users, access.UserID(k.Key))
 	case access.KindTeam:
@@ -35,6 +43,12 @@ func lookup(s *access.State, k mapping.Key) (access.Object, bool) {
 		}
 	case access.KindAssignment:
 		return get(s.Assignments, access.AssignmentID(k.Key))
+	case access.KindProfileMember:
+		if parts := access.SplitKey(k.Key); len(parts) == 3 {
+			if p, err := access.ParsePrincipal(parts[1] + ":" + parts[2]); err == nil {
+				return get(s.ProfileMembers, access.ProfileMemberKey{Profile: access.ProfileID(parts[0]), Principal: p})
+			}
+		}
 	}
 	return nil, false
 }
@@ -65,11 +79,16 @@ func ours(s *access.State, yield func(access.Object)) {
 	}
 	each(s.BusinessUnits, yield)
 	each(s.Tables, yield)
+	each(s.Relationships, yield)
+	each(s.Templates, yield)
+	each(s.Positions, yield)
 	each(s.Roles, yield)
+	each(s.Profiles, yield)
 	each(s.Users, yield)
 	each(s.Teams, yield)
 	each(s.Memberships, yield)
 	each(s.Assignments, yield)
+	each(s.ProfileMembers, yield)
 }
 
 func each[K comparable, V access.Object](m map[K]V, yield func(access.Object)) {
@@ -93,7 +112,15 @@ func managedBy(o access.Object) access.ManagedBy {
 		return o.ManagedBy
 	case access.Table:
 		return o.ManagedBy
+	case access.Relationship:
+		return o.ManagedBy
+	case access.Template:
+		return o.ManagedBy
+	case access.Position:
+		return o.ManagedBy
 	case access.Role:
+		return o.ManagedBy
+	case access.Profile:
 		return o.ManagedBy
 	case access.User:
 		return o.ManagedBy
@@ -102,6 +129,8 @@ func managedBy(o access.Object) access.ManagedBy {
 	case access.Membership:
 		return o.ManagedBy
 	case access.Assignment:
+		return o.ManagedBy
+	case access.ProfileMember:
 		return o.ManagedBy
 	}
 	return ""

@@ -179,7 +179,7 @@ func (p *planner) losses(e *EnvironmentPlan, s *access.State) losses {
 		}
 	}
 	// A gate that is new shuts out users whom no change names (Rule ESG-4).
-	if s.Exists() && (env.SecurityGroup != nil && s.Environment.SecurityGroup == nil || env.RequireLicence && !s.Environment.RequireLicence) {
+	if s.Exists() && (env.SecurityGroup != nil && s.Environment.SecurityGroup == nil || asksForLicences(env) && !asksForLicences(s.Environment)) {
 		changed := map[access.UserID]struct{}{}
 		for _, c := range e.changes {
 			if u, ok := c.Object.(access.User); ok {
@@ -196,10 +196,14 @@ func (p *planner) losses(e *EnvironmentPlan, s *access.State) losses {
 	return l
 }
 
-// admits tells whether the user gets into the environment (Rules ESG-1, LIC-1).
+// admits tells whether the user gets into the environment (Rules ESG-1, ESG-3,
+// LIC-1, ACC-3).
 func admits(e access.Environment, u access.User) bool {
-	return u.Enabled && (e.SecurityGroup == nil || u.Admitted) && (!e.RequireLicence || u.Licensed)
+	return u.Enabled && u.Kind != access.StubUser && (e.SecurityGroup == nil || !u.NeedsGroup() || u.Admitted) &&
+		(!asksForLicences(e) || !u.NeedsLicence() || u.Licensed)
 }
+
+func asksForLicences(e access.Environment) bool { return e.RequireLicence && !e.PerAppPlan }
 
 // protection is what must not be taken away, by folded name.
 type protection struct{ users, roles, teams map[string]struct{} }
