@@ -89,3 +89,26 @@ func BenchmarkExpandOne(b *testing.B) {
 		}
 	}
 }
+
+// What comes along a relationship costs by the children to whom it comes.
+func BenchmarkExpandShare(b *testing.B) {
+	for _, records := range []int{5_000, 50_000} {
+		s := company(family(everything)...)
+		for i := range records {
+			s.Apply(access.Put(record(fmt.Sprint("p", i), userOf("ann"), "sales")), access.Put(child(fmt.Sprint("c", i), fmt.Sprint("p", i))),
+				access.Put(share(fmt.Sprint("p", i), userOf("ann"))))
+		}
+		for name, c := range map[string]access.Change{
+			"share": access.Put(share("p7", userOf("bob"))), "assign": access.Put(record("p7", userOf("bob"), "")), "delete": access.Remove(record("p7", userOf("ann"), "")),
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, records), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := s.Expand([]access.Change{c}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
