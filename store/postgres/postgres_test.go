@@ -145,7 +145,7 @@ func TestRule_REL_11_NewerSchema(t *testing.T) {
 	cluster.ExecIn(t, name(dsn), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
 	_, err := postgres.Open(t.Context(), dsn, postgres.Options{})
 	require.ErrorIs(t, err, store.ErrNewerSchema)
-	require.ErrorContains(t, err, "it has version 99, this program knows 2")
+	require.ErrorContains(t, err, "it has version 99, this program knows 3")
 }
 
 func TestRule_REL_7_AStandbyAnswersAndRefusesChanges(t *testing.T) {

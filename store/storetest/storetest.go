@@ -60,6 +60,8 @@ func Run(t *testing.T, place func(testing.TB) Place) {
 		{"elevation requests are found, newest first", requests},
 		{"an answer is kept with its commit until it expires (Rule JIT-47)", replies},
 		{"a mirror's page takes effect once, with its cursor (Rules SRC-2, REL-3)", mirror},
+		{"what clients push is kept, found and followed (Rules SCIM-2, SCIM-8, REL-3)", pushed},
+		{"a push is whole or absent (Rule REL-2)", pushFaults},
 		{"a leader that was replaced commits nothing (Rule REL-6)", fences},
 		{"the clock's watermark never goes back (Rule JIT-21)", watermark},
 		{"the one-time credential is used once", bootstrap},
