@@ -33,6 +33,7 @@ import (
 	"github.com/ambit-iam/ambit/audit"
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/model"
+	"github.com/ambit-iam/ambit/scim"
 	"github.com/ambit-iam/ambit/store"
 	"github.com/ambit-iam/ambit/tenant"
 )
@@ -60,6 +61,9 @@ type Options struct {
 	Logger         *slog.Logger         // nil: discard
 	Metrics        *prometheus.Registry // nil: a new one
 	Version        string
+	// SCIM answers what is below scim.Root; it has its own authentication (Rule
+	// SCIM-1). Nil: nothing does.
+	SCIM http.Handler
 	// Ready tells why the process should not be asked, nil if it may be.
 	Ready func(context.Context) error
 }
@@ -70,6 +74,7 @@ type Server struct {
 	store    Store
 	sync     Synchronizer
 	verifier *verifier
+	scim     http.Handler
 	log      *slog.Logger
 	ready    func(context.Context) error
 	version  string
@@ -104,7 +109,7 @@ var methods = [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.
 // (Rule SEC-3).
 func New(o Options) (*Server, error) {
 	s := &Server{
-		tenant: o.Tenant, store: o.Store, sync: o.Sync, log: o.Logger, ready: o.Ready, version: o.Version,
+		tenant: o.Tenant, store: o.Store, sync: o.Sync, scim: o.SCIM, log: o.Logger, ready: o.Ready, version: o.Version,
 		mux: http.NewServeMux(),
 	}
 	if s.log == nil {
@@ -294,6 +299,11 @@ func (s *Server) wrap(authenticate func(*http.Request) (principal, error)) http.
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if s.scim != nil && strings.HasPrefix(r.URL.Path, scim.Root) {
+			r = r.WithContext(ctx)
+			s.scim.ServeHTTP(recorder, r)
+			return
+		}
 		r.Body = http.MaxBytesReader(recorder, r.Body, maxBody)
 		if !open(r) {
 			p, err := authenticate(r.WithContext(ctx))

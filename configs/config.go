@@ -21,6 +21,7 @@ import (
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/document"
 	"github.com/ambit-iam/ambit/jit"
+	"github.com/ambit-iam/ambit/scim"
 	"github.com/ambit-iam/ambit/secret"
 )
 
@@ -76,6 +77,7 @@ type Source struct {
 	ID    directory.SourceID `yaml:"id,required"`
 	LDAP  *ldap.Config       `yaml:"ldap"`
 	Entra *entra.Config      `yaml:"entra"`
+	SCIM  *scim.Config       `yaml:"scim"`
 }
 
 // Sync says how often directories are read.
@@ -165,8 +167,8 @@ func (c *Config) check(doc *document.Document) document.Faults {
 			fault(document.Child(path, "id"), fmt.Sprintf("source %q is there twice", s.ID), "")
 		}
 		seen[s.ID] = true
-		if (s.LDAP == nil) == (s.Entra == nil) {
-			fault(path, "want exactly one of ldap and entra", "")
+		if s.kinds() != 1 {
+			fault(path, "want exactly one of ldap, entra and scim", "")
 		}
 		if s.LDAP != nil {
 			for _, err := range flatten(s.LDAP.Validate()) {
@@ -176,6 +178,11 @@ func (c *Config) check(doc *document.Document) document.Faults {
 		if s.Entra != nil {
 			for _, err := range flatten(s.Entra.Validate()) {
 				hidden(document.Child(path, "entra"), err.Error())
+			}
+		}
+		if s.SCIM != nil {
+			for _, err := range flatten(s.SCIM.Validate()) {
+				hidden(document.Child(path, "scim"), err.Error())
 			}
 		}
 	}
@@ -192,6 +199,17 @@ func (c *Config) check(doc *document.Document) document.Faults {
 		fault("$.log.format", fmt.Sprintf("unknown format %q", c.Log.Format), "want text or json")
 	}
 	return faults
+}
+
+// kinds counts the kinds that the source is said to be of.
+func (s Source) kinds() int {
+	n := 0
+	for _, is := range []bool{s.LDAP != nil, s.Entra != nil, s.SCIM != nil} {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 func loopback(host string) bool {

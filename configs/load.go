@@ -8,6 +8,7 @@ import (
 	"github.com/ambit-iam/ambit/connectors/entra"
 	"github.com/ambit-iam/ambit/connectors/ldap"
 	"github.com/ambit-iam/ambit/directory"
+	"github.com/ambit-iam/ambit/scim"
 )
 
 var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
@@ -21,17 +22,21 @@ func (c *Config) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// Readers makes the connector of each source.
-func (c *Config) Readers() (map[directory.SourceID]directory.Reader, error) {
+// Readers makes the connector of each source. pushed makes those of sources that
+// clients push to.
+func (c *Config) Readers(pushed func(directory.SourceID, scim.Config) (directory.Reader, error)) (map[directory.SourceID]directory.Reader, error) {
 	readers := map[directory.SourceID]directory.Reader{}
 	for _, s := range c.Sources {
 		var reader directory.Reader
 		var err error
-		if s.LDAP != nil {
+		switch {
+		case s.LDAP != nil:
 			own := *s.LDAP
 			own.CAFile = c.File(own.CAFile)
 			reader, err = ldap.New(own)
-		} else {
+		case s.SCIM != nil:
+			reader, err = pushed(s.ID, *s.SCIM)
+		default:
 			own := *s.Entra
 			own.CAFile = c.File(own.CAFile)
 			reader, err = entra.New(own)

@@ -310,6 +310,8 @@ var (
 	// ErrIncomplete: the round ended before the source said it was finished.
 	// What it said can be added; nothing may be removed (Rule SRC-1).
 	ErrIncomplete = errors.New("incomplete read")
+	// ErrNothingYet: the source has yet to say anything, ever. It is incomplete.
+	ErrNothingYet = fmt.Errorf("nothing yet: %w", ErrIncomplete)
 	// ErrCursorExpired: the cursor is of no use any more; start a full round.
 	ErrCursorExpired = errors.New("cursor expired")
 	// ErrAuth: the source refused the credentials or the permission is missing.

@@ -52,13 +52,12 @@ type PushedQuery struct {
 	Limit  int
 }
 
-// PushedChanges are what clients changed in a source, in order.
+// PushedChanges are resources of a source as they are now, and those that are gone.
 type PushedChanges struct {
 	Put     []PushedGroup
 	Removed []directory.ObjectID
-	// Seq numbers the last of them; the source's newest if there are no more.
-	Seq  int64
-	More bool
+	Seq     int64 // the change up to which this tells; see the methods that return it
+	More    bool
 }
 
 // PushedGroup is a resource with its members, if it is a group.

@@ -481,7 +481,8 @@ const (
 	// gather is how long changes that come together are waited for, when a source
 	// says that it has some.
 	gather = 200 * time.Millisecond
-	// leadPause is how often a process that does not lead asks again.
+	// leadPause is how often a process that does not lead asks again, and a source
+	// that has yet to say anything is asked.
 	leadPause = 10 * time.Second
 	// jitter is the share by which intervals vary, so that many sources, or many
 	// Ambits, do not ask at one moment.
@@ -513,7 +514,7 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 		}
 		woken := changed
 		switch {
-		case errors.Is(err, ErrNotLeading):
+		case errors.Is(err, ErrNotLeading), errors.Is(err, directory.ErrNothingYet):
 			pause, woken = leadPause, nil
 		case err != nil:
 			woken = nil // a source that cannot be read is not asked more often for that
@@ -576,11 +577,15 @@ func (s *Syncer) reconcile(ctx context.Context, o Options) error {
 	if errors.Is(err, ErrNotLeading) {
 		return err
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, directory.ErrNothingYet):
+		s.log.Debug("waiting for a source", "error", err)
+	default:
 		s.log.Error("a source could not be read; decisions rest on what it said last", "error", err)
-		if report.Sources == nil {
-			return err
-		}
+	}
+	if err != nil && report.Sources == nil {
+		return err
 	}
 	switch applyErr := s.commit(ctx, o, &report); {
 	case applyErr == nil || ctx.Err() != nil:

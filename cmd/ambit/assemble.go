@@ -19,10 +19,12 @@ import (
 	"github.com/ambit-iam/ambit/api"
 	"github.com/ambit-iam/ambit/audit"
 	"github.com/ambit-iam/ambit/configs"
+	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/document"
 	"github.com/ambit-iam/ambit/jit"
 	"github.com/ambit-iam/ambit/mapping"
 	"github.com/ambit-iam/ambit/model"
+	"github.com/ambit-iam/ambit/scim"
 	"github.com/ambit-iam/ambit/store"
 	"github.com/ambit-iam/ambit/store/postgres"
 	"github.com/ambit-iam/ambit/store/sqlite"
@@ -116,6 +118,7 @@ type daemon struct {
 	store  *sqlstore.DB
 	tenant *tenant.Tenant
 	sync   *dirsync.Syncer
+	scim   *scim.Handler
 	api    *api.Server
 
 	// running is held by every request, and in the end by who closes the store.
@@ -161,6 +164,7 @@ func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daem
 	if err := d.ship(ctx); err != nil {
 		return nil, err
 	}
+	d.scim = scim.New(scim.Options{Store: d.store, Logger: d.log, Now: d.tenant.Now})
 	synced, err := d.compile(f)
 	if err != nil {
 		return nil, err
@@ -171,7 +175,7 @@ func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daem
 	metrics := prometheus.NewRegistry()
 	registerSync(metrics, d.sync)
 	d.api, err = api.New(api.Options{
-		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &authentication,
+		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &authentication, SCIM: d.scim,
 		Logger: d.log, Metrics: metrics, Version: version,
 	})
 	return d, err
@@ -199,8 +203,15 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	if err != nil {
 		return dirsync.Config{}, err
 	}
-	readers, err := d.config.Readers()
+	clients := map[directory.SourceID]scim.Config{}
+	readers, err := d.config.Readers(func(id directory.SourceID, c scim.Config) (directory.Reader, error) {
+		clients[id] = c
+		return d.scim.Reader(id), nil
+	})
 	if err != nil {
+		return dirsync.Config{}, err
+	}
+	if err := d.scim.Replace(clients); err != nil {
 		return dirsync.Config{}, err
 	}
 	d.mu.Lock()

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ambit-iam/ambit/scim"
 )
 
 // validated is what `ambit validate` found to be right.
@@ -45,7 +47,7 @@ each source and checks credentials and permissions.`,
 			if _, err := f.mapping.Compile(names); err != nil {
 				return err
 			}
-			readers, err := config.Readers()
+			readers, err := config.Readers(scim.NewOffline)
 			if err != nil {
 				return err
 			}

@@ -279,66 +279,92 @@ func (db *DB) FindPushed(ctx context.Context, q store.PushedQuery) (list []store
 	return list, total, err
 }
 
-// maxPushedMembers is how many members PushedSince gives at once, unless one group
-// has more.
+// maxPushedMembers is how many members AllPushed and PushedSince give at once,
+// unless one group has more.
 const maxPushedMembers = 50_000
 
+// AllPushed returns what clients have put into a source, in the order of ids and
+// from behind after, at most limit resources. Its Seq is the source's newest
+// change; those that are made while somebody reads on are found with PushedSince.
+func (db *DB) AllPushed(ctx context.Context, source directory.SourceID, after directory.ObjectID, limit int) (store.PushedChanges, error) {
+	var out store.PushedChanges
+	err := db.see(ctx, "read what was pushed into "+string(source), func(tx *sqlx.Tx) (err error) {
+		if out.Seq, err = newestPushed(ctx, tx, source); err != nil {
+			return err
+		}
+		_, err = pushedGroups(ctx, tx, source, &out, limit, `id > $2 ORDER BY id LIMIT $3`, string(after), limit)
+		return err
+	})
+	return out, err
+}
+
 // PushedSince returns what clients changed in a source after the change numbered
-// after, at most limit resources and the removals between them. A removal that is further
-// back than the store remembers is store.ErrNotFound: read everything, from 0.
-func (db *DB) PushedSince(ctx context.Context, source directory.SourceID, after int64, limit int) (store.PushedChanges, error) {
+// after and up to the one numbered upto, 0 for the newest: at most limit resources,
+// and the removals between them. Seq is the last change that is covered. What the
+// store does not remember any more is store.ErrNotFound: read everything.
+func (db *DB) PushedSince(ctx context.Context, source directory.SourceID, after, upto int64, limit int) (store.PushedChanges, error) {
 	var out store.PushedChanges
 	err := db.see(ctx, "read what was pushed into "+string(source), func(tx *sqlx.Tx) error {
-		var newest int64
-		err := tx.GetContext(ctx, &newest, `SELECT seq FROM pushed_sources WHERE source = $1`, string(source))
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("pushed_sources: %w", err)
+		newest, err := newestPushed(ctx, tx, source)
+		if err != nil {
+			return err
 		}
-		if after > newest || after > 0 && after < newest-keepRemovals {
+		if after > newest || after < newest-keepRemovals {
 			return store.ErrNotFound
 		}
-		out.Seq = newest
-		var rows []pushedRow
-		if err := tx.SelectContext(ctx, &rows, `SELECT `+pushedColumns+` FROM pushed_resources WHERE source = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
-			string(source), after, limit); err != nil {
-			return fmt.Errorf("pushed_resources: %w", err)
+		if out.Seq = upto; upto == 0 {
+			out.Seq = newest
 		}
-		if out.More = len(rows) == limit; out.More {
-			out.Seq = rows[limit-1].Seq
+		last, err := pushedGroups(ctx, tx, source, &out, limit, `seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`, after, out.Seq, limit)
+		if err != nil {
+			return err
 		}
-		members := 0
-		for i, r := range rows {
-			p, err := r.resource(source)
-			if err != nil {
-				return err
-			}
-			g := store.PushedGroup{Pushed: p}
-			if p.Kind == directory.KindGroup {
-				if g.Members, err = pushedMembers(ctx, tx, source, p.ID); err != nil {
-					return fmt.Errorf("pushed_members: %w", err)
-				}
-			}
-			out.Put = append(out.Put, g)
-			if members += len(g.Members); members >= maxPushedMembers && i+1 < len(rows) {
-				out.Seq, out.More = r.Seq, true
-				break
-			}
+		if out.More {
+			out.Seq = last
 		}
-		if after == 0 {
-			return nil // whoever has nothing needs no removals
-		}
-		var removals []struct {
-			Seq int64  `db:"seq"`
-			ID  string `db:"id"`
-		}
-		if err := tx.SelectContext(ctx, &removals, `SELECT seq, id FROM pushed_removals WHERE source = $1 AND seq > $2 AND seq <= $3 ORDER BY seq`,
+		if err := tx.SelectContext(ctx, &out.Removed, `SELECT id FROM pushed_removals WHERE source = $1 AND seq > $2 AND seq <= $3 ORDER BY seq`,
 			string(source), after, out.Seq); err != nil {
 			return fmt.Errorf("pushed_removals: %w", err)
-		}
-		for _, r := range removals {
-			out.Removed = append(out.Removed, directory.ObjectID(r.ID))
 		}
 		return nil
 	})
 	return out, err
+}
+
+// newestPushed is the number of a source's newest change.
+func newestPushed(ctx context.Context, tx *sqlx.Tx, source directory.SourceID) (int64, error) {
+	var seq int64
+	err := tx.GetContext(ctx, &seq, `SELECT seq FROM pushed_sources WHERE source = $1`, string(source))
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("pushed_sources: %w", err)
+	}
+	return seq, nil
+}
+
+// pushedGroups adds resources with their members, and tells whether there are
+// more. last is the change of the last one.
+func pushedGroups(ctx context.Context, tx *sqlx.Tx, source directory.SourceID, out *store.PushedChanges, limit int, where string, values ...any) (last int64, err error) {
+	var rows []pushedRow
+	if err := tx.SelectContext(ctx, &rows, `SELECT `+pushedColumns+` FROM pushed_resources WHERE source = $1 AND `+where, append([]any{string(source)}, values...)...); err != nil {
+		return 0, fmt.Errorf("pushed_resources: %w", err)
+	}
+	members := 0
+	for i, r := range rows {
+		p, err := r.resource(source)
+		if err != nil {
+			return 0, err
+		}
+		g := store.PushedGroup{Pushed: p}
+		if p.Kind == directory.KindGroup {
+			if g.Members, err = pushedMembers(ctx, tx, source, p.ID); err != nil {
+				return 0, fmt.Errorf("pushed_members: %w", err)
+			}
+		}
+		out.Put, last = append(out.Put, g), r.Seq
+		members += len(g.Members)
+		if out.More = i+1 < len(rows) || len(rows) == limit; members >= maxPushedMembers {
+			break
+		}
+	}
+	return last, nil
 }

@@ -30,7 +30,7 @@ func resource(kind directory.Kind, id directory.ObjectID, version int64, documen
 func dumpPushed(t require.TestingT, db *sqlstore.DB) string {
 	ctx := context.Background()
 	var b strings.Builder
-	changes, err := db.PushedSince(ctx, "okta", 0, 1000)
+	changes, err := db.AllPushed(ctx, "okta", "", 1000)
 	require.NoError(t, err)
 	for _, g := range changes.Put {
 		fmt.Fprintln(&b, text(t, g))
@@ -44,9 +44,12 @@ func dumpPushed(t require.TestingT, db *sqlstore.DB) string {
 func pushed(t *testing.T, p Place) {
 	db := p.Open(t, Options{})
 	ctx := t.Context()
-	changes, err := db.PushedSince(ctx, "okta", 0, 10)
+	changes, err := db.PushedSince(ctx, "okta", 0, 0, 10)
 	require.NoError(t, err)
 	require.Zero(t, changes, "nothing was ever pushed")
+	changes, err = db.AllPushed(ctx, "okta", "", 10)
+	require.NoError(t, err)
+	require.Zero(t, changes)
 	_, err = db.Pushed(ctx, "okta", "ada")
 	require.ErrorIs(t, err, store.ErrNotFound)
 
@@ -121,7 +124,7 @@ func pushed(t *testing.T, p Place) {
 	// Who goes takes the memberships along, and the group looks different for it.
 	was, err := db.Pushed(ctx, "okta", "g")
 	require.NoError(t, err)
-	last, err := db.PushedSince(ctx, "okta", 0, 10)
+	last, err := db.PushedSince(ctx, "okta", 0, 0, 10)
 	require.NoError(t, err)
 	gone := resource(directory.KindUser, "ada", 2, "")
 	gone.Delete = true
@@ -139,35 +142,60 @@ func pushed(t *testing.T, p Place) {
 	require.ErrorIs(t, err, store.ErrNotFound)
 
 	// Whoever follows is told of it, and of nothing else.
-	changes, err = db.PushedSince(ctx, "okta", last.Seq, 10)
+	changes, err = db.PushedSince(ctx, "okta", last.Seq, 0, 10)
 	require.NoError(t, err)
 	require.Empty(t, changes.Put)
 	require.Equal(t, []directory.ObjectID{"ada"}, changes.Removed)
-	changes, err = db.PushedSince(ctx, "okta", changes.Seq, 10)
+	changes, err = db.PushedSince(ctx, "okta", changes.Seq, 0, 10)
 	require.NoError(t, err)
 	require.Empty(t, changes.Put)
 	require.Empty(t, changes.Removed)
 	require.False(t, changes.More)
-	_, err = db.PushedSince(ctx, "okta", changes.Seq+1, 10)
+	_, err = db.PushedSince(ctx, "okta", changes.Seq+1, 0, 10)
 	require.ErrorIs(t, err, store.ErrNotFound, "a change that is yet to come")
 
-	// In pages, each resource once and with the change that it has now.
+	// In pages, each resource once: by its changes up to one, or by its id.
 	for i := range 25 {
 		_, err := db.Push(ctx, resource(directory.KindUser, directory.ObjectID(fmt.Sprintf("u%02d", i)), 0, `{}`))
 		require.NoError(t, err)
 	}
-	seen := map[directory.ObjectID]int{}
+	newest, err := db.PushedSince(ctx, "okta", 0, 0, 1000)
+	require.NoError(t, err)
+	require.False(t, newest.More)
+	byChange, byID := map[directory.ObjectID]int{}, map[directory.ObjectID]int{}
 	for at := int64(0); ; {
-		page, err := db.PushedSince(ctx, "okta", at, 10)
+		page, err := db.PushedSince(ctx, "okta", at, newest.Seq, 10)
 		require.NoError(t, err)
 		for _, g := range page.Put {
-			seen[g.ID]++
+			byChange[g.ID]++
+		}
+		if at == 0 { // it changes while somebody reads, and comes the next time
+			_, err := db.Push(ctx, resource(directory.KindUser, "u24", 1, `{"later":true}`))
+			require.NoError(t, err)
 		}
 		if at = page.Seq; !page.More {
+			require.Equal(t, newest.Seq, at)
 			break
 		}
 	}
-	require.Len(t, seen, 27)
+	require.Len(t, byChange, 26)
+	changes, err = db.PushedSince(ctx, "okta", newest.Seq, 0, 10)
+	require.NoError(t, err)
+	require.Len(t, changes.Put, 1)
+	require.EqualValues(t, "u24", changes.Put[0].ID)
+	for after := directory.ObjectID(""); ; {
+		page, err := db.AllPushed(ctx, "okta", after, 10)
+		require.NoError(t, err)
+		require.Equal(t, newest.Seq+1, page.Seq)
+		for _, g := range page.Put {
+			byID[g.ID]++
+			after = g.ID
+		}
+		if !page.More {
+			break
+		}
+	}
+	require.Len(t, byID, 27)
 	var listed []directory.ObjectID
 	for offset := 0; ; offset += 10 {
 		page, total, err := db.FindPushed(ctx, store.PushedQuery{Source: "okta", Kind: directory.KindUser, Offset: offset, Limit: 10})
