@@ -49,7 +49,7 @@ func (s *Snapshot) MayOwn(owner access.Principal, id access.TableID, at time.Tim
 		if a.owner = s.users.find(owner.ID); a.owner == nil || !a.owner.exists {
 			return false, s.unknown("user", owner.ID)
 		}
-		if !s.spans[a.owner.unit].exists() {
+		if !s.span(a.owner.unit).exists() {
 			return false, s.unknown("business unit", string(a.owner.aside.data.BusinessUnit))
 		}
 	case access.TeamPrincipal:
@@ -110,7 +110,7 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 		return s.unknown("user", string(q.User))
 	}
 	a.timed = u.holding.timed // has the rest of the row fetched meanwhile
-	if !s.spans[u.unit].exists() {
+	if !s.span(u.unit).exists() {
 		return fmt.Errorf("%w business unit %q of user %q in environment %q", ErrUnknown, u.aside.data.BusinessUnit, q.User, s.env.ID)
 	}
 	a.user, a.at, a.gate = u, q.At.UnixMicro(), s.gate(u)
@@ -177,7 +177,7 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 		if err := s.resolveUnit(q, unitID, a); err != nil {
 			return err
 		}
-		a.place = s.spans[a.unit].first
+		a.place = s.span(a.unit).first
 	}
 	if a.kind == access.UserOrTeam && a.action != access.Create && r.ID != "" {
 		a.shares, _ = s.shares.get(a.table, string(r.ID))
@@ -212,7 +212,7 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked) e
 	default:
 		return fmt.Errorf("%w: %v cannot own records (Rule OWN-1)", ErrQuestion, owner)
 	}
-	if !s.spans[a.ownerUnit].exists() {
+	if !s.span(a.ownerUnit).exists() {
 		return fmt.Errorf("%w business unit of %v in environment %q", ErrUnknown, owner, s.env.ID)
 	}
 	return nil
@@ -226,12 +226,12 @@ func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked) 
 		a.unit = a.ownerUnit
 		return nil
 	}
-	if a.kind == access.UserOrTeam && id == s.spans[a.ownerUnit].id {
+	if a.kind == access.UserOrTeam && id == *s.tree.ids.get(a.ownerUnit) {
 		a.unit = a.ownerUnit
 		return nil
 	}
-	n, ok := s.unitIndex[id]
-	if !ok || !s.spans[n].exists() {
+	n, ok := s.unit(id)
+	if !ok || !s.span(n).exists() {
 		return s.unknown("business unit", string(id))
 	}
 	if a.unit = n; a.kind != access.UserOrTeam {
@@ -239,7 +239,7 @@ func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked) 
 	}
 	if !s.env.Modernized {
 		return fmt.Errorf("%w: record %q of table %q is said to be in business unit %q, but its owner is in %q, and with classic business units they are the same (Rule OWN-5)",
-			ErrQuestion, q.Record.ID, q.Table, id, s.units[a.ownerUnit].data.ID)
+			ErrQuestion, q.Record.ID, q.Table, id, s.tree.units.get(a.ownerUnit).data.ID)
 	}
 	if a.action == access.Create {
 		t, ok := s.tableIndex[BusinessUnitTable]
@@ -257,7 +257,7 @@ func (s *Snapshot) gate(u *user) Reason {
 	switch {
 	case !u.enabled:
 		return UserDisabled
-	case s.spans[u.unit].barred:
+	case s.span(u.unit).barred:
 		return BusinessUnitDisabled
 	case s.env.RequireLicence && !u.licensed:
 		return NoLicence
@@ -269,7 +269,7 @@ func (s *Snapshot) gate(u *user) Reason {
 
 // member tells whether the team is one of teams(u).
 func (s *Snapshot) member(u *user, team uint32) bool {
-	if s.spans[u.unit].team == team {
+	if s.span(u.unit).team == team {
 		return true
 	}
 	_, ok := slices.BinarySearch(u.memberOf(), team)
@@ -320,7 +320,7 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 	}
 	seeUser := func(u *user) {
 		seeHeld(&u.aside.held)
-		seeHeld(&s.teams.get(s.spans[u.unit].team).aside.held)
+		seeHeld(&s.teams.get(s.span(u.unit).team).aside.held)
 		for _, n := range u.memberOf() {
 			seeHeld(&s.teams.get(n).aside.held)
 		}
@@ -380,7 +380,7 @@ type verdict struct {
 // standing ones, and those with windows where the others leave something open.
 func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 	u := a.user
-	own := s.spans[u.unit].team
+	own := s.span(u.unit).team
 	teams := u.memberOf()
 	timed := u.holding.timed
 	s.weigh(a, u.standing(), noTeam, &v)
@@ -444,7 +444,7 @@ func (s *Snapshot) weighWindows(a *asked, h *held, team uint32, at int64, v *ver
 // is 1 when the assignment reaches the record's owner at any depth: it is the
 // user's own, or that of the very team (Rules ROLE-5, ROLE-7, ROLE-9).
 func (s *Snapshot) count(a *asked, g grant, c cell, d access.Depth, owner uint8, team uint32, v *verdict) {
-	sp := &s.spans[g.unit]
+	sp := s.span(g.unit)
 	live := uint8(c>>existsBit) & bit(sp.last != 0)
 	holds := live & bit(d != access.None)
 	owner |= a.owned & uint8(c>>inheritsBit) & 1 & bit(d == access.Basic) // Rule ROLE-8

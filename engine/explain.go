@@ -247,7 +247,7 @@ type find struct {
 // whatever they give.
 func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b *bound, team uint32)) {
 	hold := func(h *held, team uint32) {
-		live := func(g grant) bool { return s.roles[g.role] != nil && s.spans[g.unit].exists() }
+		live := func(g grant) bool { return s.roles[g.role] != nil && s.span(g.unit).exists() }
 		for i, g := range h.standing {
 			if live(g) {
 				yield(h.assignments[i], g, nil, team)
@@ -269,7 +269,7 @@ func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b 
 
 // teamsOf lists teams(u): those that exist, and the default team.
 func (s *Snapshot) teamsOf(u *user) []uint32 {
-	out := []uint32{s.spans[u.unit].team}
+	out := []uint32{s.span(u.unit).team}
 	for _, n := range u.memberOf() {
 		if s.teams.get(n).aside.exists {
 			out = append(out, n)
@@ -337,7 +337,7 @@ func (s *Snapshot) origins(a *asked, found []find) []Origin {
 			add(ByOwnership, f, owner, "EVAL-4 a", "ROLE-8")
 		}
 	}
-	reaching := slices.DeleteFunc(slices.Clone(found), func(f find) bool { return f.depth < a.needs(&s.spans[f.unit]) })
+	reaching := slices.DeleteFunc(slices.Clone(found), func(f find) bool { return f.depth < a.needs(s.span(f.unit)) })
 	slices.SortStableFunc(reaching, func(x, y find) int { return cmp.Compare(x.depth, y.depth) })
 	for _, f := range reaching {
 		rule := "ROLE-5"
@@ -443,7 +443,7 @@ func (s *Snapshot) sourceOf(u *user, a *assignment, g grant, team uint32) Source
 // via describes a team of the user's.
 func (s *Snapshot) via(u *user, team uint32) *Via {
 	t := s.teams.get(team)
-	v := &Via{ID: t.aside.data.ID, Name: t.aside.data.Name, Type: t.aside.data.Type, Group: t.aside.data.Group, Default: s.spans[u.unit].team == team}
+	v := &Via{ID: t.aside.data.ID, Name: t.aside.data.Name, Type: t.aside.data.Type, Group: t.aside.data.Group, Default: s.span(u.unit).team == team}
 	if i, ok := slices.BinarySearch(u.aside.teams, team); ok && u.aside.origins[i] != nil {
 		v.Membership = *u.aside.origins[i]
 	}
@@ -470,5 +470,5 @@ func (s *Snapshot) nameUser(u *user) Named {
 }
 
 func (s *Snapshot) nameUnit(n uint32) Named {
-	return Named{string(s.units[n].data.ID), s.units[n].data.Name}
+	return Named{string(s.tree.units.get(n).data.ID), s.tree.units.get(n).data.Name}
 }

@@ -68,10 +68,9 @@ type Clause struct {
 // UnitRun is a run of business units in the tree's pre-order, such as a unit with
 // all below it.
 type UnitRun struct {
-	// First and Last are the places of the ends, from 1.
-	First, Last int
-	// IDs are those from First to Last. The snapshot holds them: do not change them.
 	IDs []access.BusinessUnitID
+
+	first, last uint32 // places
 }
 
 // MarshalJSON lists the units by id.
@@ -149,14 +148,14 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 		if d == access.None {
 			return
 		}
-		sp := &s.spans[g.unit]
+		sp := s.span(g.unit)
 		switch {
 		case d == access.Global || a.kind == access.NotOwned || d == access.Deep && sp.first == 1: // the root
 			c.Everything = true
 		case d == access.Deep:
-			runs = append(runs, UnitRun{First: int(sp.first), Last: int(sp.last)})
+			runs = append(runs, UnitRun{first: sp.first, last: sp.last})
 		case d == access.Local:
-			runs = append(runs, UnitRun{First: int(sp.first), Last: int(sp.first)})
+			runs = append(runs, UnitRun{first: sp.first, last: sp.first})
 		}
 		if team == noTeam || d == access.Basic && cell>>inheritsBit&1 != 0 { // Rules ROLE-5, ROLE-8
 			own = true
@@ -226,19 +225,19 @@ func inOrder[T cmp.Ordered](list []T) []T {
 	return slices.Compact(list)
 }
 
-// unite sorts the runs, joins those that touch, and names their units.
+// unite sorts the runs, joins those that overlap, and names their units.
 func (s *Snapshot) unite(runs []UnitRun) []UnitRun {
-	slices.SortFunc(runs, func(x, y UnitRun) int { return cmp.Compare(x.First, y.First) })
+	slices.SortFunc(runs, func(x, y UnitRun) int { return cmp.Compare(x.first, y.first) })
 	out := runs[:0]
 	for _, r := range runs {
-		if n := len(out); n > 0 && r.First <= out[n-1].Last+1 {
-			out[n-1].Last = max(out[n-1].Last, r.Last)
+		if n := len(out); n > 0 && r.first <= out[n-1].last {
+			out[n-1].last = max(out[n-1].last, r.last)
 		} else {
 			out = append(out, r)
 		}
 	}
 	for i, r := range out {
-		out[i].IDs = s.preorder[r.First-1 : r.Last : r.Last]
+		out[i].IDs = s.unitsBetween(r.first, r.last)
 	}
 	return out
 }
@@ -270,11 +269,11 @@ func (c *Clause) selects(s *Snapshot, a *asked, id access.RecordID) bool {
 		found = found || contains(c.Teams, s.teams.get(a.ownerTeam).aside.data.ID)
 	}
 	if !found && a.unit != noUnit {
-		_, found = slices.BinarySearchFunc(c.Units, int(a.place), func(r UnitRun, place int) int {
+		_, found = slices.BinarySearchFunc(c.Units, a.place, func(r UnitRun, place uint32) int {
 			switch {
-			case r.Last < place:
+			case r.last < place:
 				return -1
-			case place < r.First:
+			case place < r.first:
 				return 1
 			}
 			return 0

@@ -98,6 +98,42 @@ func (s *sorted[K]) ascend(k K, yield func(K) bool) {
 	}
 }
 
+// next is the first key from k on.
+func (s *sorted[K]) next(k K) (out K, ok bool) {
+	s.ascend(k, func(x K) bool {
+		out, ok = x, true
+		return false
+	})
+	return out, ok
+}
+
+// after is the first key after k.
+func (s *sorted[K]) after(k K) (out K, ok bool) {
+	s.ascend(k, func(x K) bool {
+		if ok = x.compare(k) != 0; ok {
+			out = x
+		}
+		return !ok
+	})
+	return out, ok
+}
+
+// before is the last key before k.
+func (s *sorted[K]) before(k K) (out K, ok bool) {
+	for p := s.root; p != nil; {
+		i, _ := p.find(k)
+		if i == 0 {
+			return out, ok
+		}
+		if p.kids == nil {
+			return p.keys[i-1], true
+		}
+		// What is left of this kid is before k; what is in it may be.
+		p = p.kids[i-1]
+	}
+	return out, ok
+}
+
 func (p *page[K]) ascend(k K, yield func(K) bool) bool {
 	if p.kids == nil {
 		i, _ := p.find(k)

@@ -75,7 +75,7 @@ func (s *Snapshot) indexed() map[string][]string {
 	s.holders.ascend(holder{}, func(h holder) bool {
 		for id, n := range s.roleIndex {
 			if n == h.role {
-				add("holders", id, " ", s.spans[h.unit].id, " ", s.principal(h.who))
+				add("holders", id, " ", *s.tree.ids.get(h.unit), " ", s.principal(h.who))
 			}
 		}
 		return true

@@ -133,7 +133,7 @@ func (b *builder) settle(u *user, in bool) {
 	if !in {
 		by, list = -1, unlink[pair]
 	}
-	team := b.s.units[u.unit].team
+	team := b.s.tree.units.get(u.unit).team
 	b.s.userCount += by
 	b.editTeam(team).aside.members += by
 	list(b, &b.s.members, pairOf(team, u.number))

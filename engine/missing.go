@@ -102,8 +102,8 @@ func (s *Snapshot) forced(a *asked) []Fact {
 	if !u.Enabled {
 		out = append(out, kind(EnableUser))
 	}
-	for n := a.user.unit; n != noUnit; n = s.units[n].parent {
-		if s.units[n].data.Disabled {
+	for n := a.user.unit; n != noUnit; n = s.tree.units.get(n).parent {
+		if s.tree.units.get(n).data.Disabled {
 			out = append(out, Fact{Kind: EnableUnit, BusinessUnit: s.nameUnit(n)})
 		}
 	}
@@ -146,7 +146,8 @@ func (s *Snapshot) suppose(q Question, facts []Fact) (*Snapshot, Question, bool)
 			u.Admitted = u.Admitted || f.Kind == Admit
 			c = u
 		case EnableUnit:
-			b := s.units[s.unitIndex[access.BusinessUnitID(f.BusinessUnit.ID)]].data
+			n, _ := s.unit(access.BusinessUnitID(f.BusinessUnit.ID))
+			b := s.tree.units.get(n).data
 			b.Disabled = false
 			c = b
 		case GiveRole:
@@ -281,9 +282,10 @@ func (x *search) roles(p access.Principal, helps func(n uint32) bool, add func(F
 			return
 		}
 	}
-	at := []uint32{s.unitIndex[unitID]}
+	unit, _ := s.unit(unitID)
+	at := []uint32{unit}
 	if s.env.Modernized && x.a.unit != noUnit {
-		for n := x.a.unit; n != noUnit; n = s.units[n].parent {
+		for n := x.a.unit; n != noUnit; n = s.tree.units.get(n).parent {
 			if !slices.Contains(at, n) {
 				at = append(at, n)
 			}
@@ -293,10 +295,10 @@ func (x *search) roles(p access.Principal, helps func(n uint32) bool, add func(F
 		if r == nil || !helps(uint32(n)) {
 			continue
 		}
-		home, ok := s.unitIndex[r.BusinessUnit]
+		home, ok := s.unit(r.BusinessUnit)
 		for _, b := range at {
 			// Rule ROLE-2: the role exists below the unit that defines it.
-			if ok && s.spans[b].exists() && s.spans[home].exists() && s.spans[home].holds(s.spans[b].first) &&
+			if ok && s.span(b).exists() && s.span(home).exists() && s.span(home).holds(s.span(b).first) &&
 				!slices.Contains(h.standing, grant{uint32(n), b}) {
 				add(Fact{Kind: GiveRole, Principal: p, Name: name, Role: Named{string(r.ID), r.Name}, BusinessUnit: s.nameUnit(b)})
 			}
@@ -453,10 +455,11 @@ func (s *Snapshot) weight(f Fact) int64 {
 		}
 		return w
 	case EnableUnit:
-		n := s.unitIndex[access.BusinessUnitID(f.BusinessUnit.ID)]
-		return int64(s.teams.get(s.units[n].team).aside.members)
+		n, _ := s.unit(access.BusinessUnitID(f.BusinessUnit.ID))
+		return int64(s.teams.get(s.tree.units.get(n).team).aside.members)
 	case GiveRole:
-		return s.weightRole(s.roleIndex[access.RoleID(f.Role.ID)], s.unitIndex[access.BusinessUnitID(f.BusinessUnit.ID)]) * s.people(f.Principal)
+		n, _ := s.unit(access.BusinessUnitID(f.BusinessUnit.ID))
+		return s.weightRole(s.roleIndex[access.RoleID(f.Role.ID)], n) * s.people(f.Principal)
 	case AddToTeam:
 		n, _ := s.teamIndex.get(0, f.Team.ID)
 		return 1 + s.weightHeld(&s.teams.get(n.number).aside.held)
@@ -483,8 +486,8 @@ func (s *Snapshot) weightRole(role, unit uint32) int64 {
 	if r == nil {
 		return 0
 	}
-	units := int64(s.unitCount)
-	below := int64(s.spans[unit].last-s.spans[unit].first) + 1
+	units := int64(s.unitCount())
+	below := int64(s.size(unit))
 	if r.All {
 		return int64(s.tableCount) * int64(access.Actions) * (1 + units)
 	}

@@ -25,11 +25,9 @@ type Snapshot struct {
 	teamIndex dict[*named]
 	teams     rows[team]
 
+	tree tree
+
 	// These are few: their lists are copied when one changes.
-	unitIndex  map[access.BusinessUnitID]uint32
-	units      []unit
-	spans      []span                  // by unit: what Check reads of it
-	preorder   []access.BusinessUnitID // the units that exist, in the tree's pre-order
 	tableIndex map[access.TableID]uint32
 	tables     []table
 	roleIndex  map[access.RoleID]uint32
@@ -61,7 +59,7 @@ type Snapshot struct {
 	numbered   rows[*shares]  // by number; nil where none has it now
 	spare      *spare         // numbers to be given out again
 
-	userCount, unitCount, tableCount int // that exist
+	userCount, tableCount int // that exist
 }
 
 // Numbers that nothing has.
@@ -75,7 +73,7 @@ const (
 // New compiles the state, which may change afterwards.
 func New(st *access.State, rev access.Revision) (*Snapshot, error) {
 	b := newBuilder(st.Environment, rev, sizes{
-		users: len(st.Users), teams: len(st.Teams) + len(st.BusinessUnits), assignments: len(st.Assignments),
+		units: len(st.BusinessUnits), users: len(st.Users), teams: len(st.Teams) + len(st.BusinessUnits), assignments: len(st.Assignments),
 		records: len(st.Records), shares: len(st.Shares), columnShares: len(st.ColumnShares),
 	})
 	b.s.relations, b.s.templates = maps.Clone(st.Relationships), maps.Clone(st.Templates)
@@ -270,20 +268,20 @@ func (s *Snapshot) Revision() access.Revision { return s.revision }
 func (s *Snapshot) Environment() access.Environment { return s.env }
 
 // sizes are how many of a kind to expect.
-type sizes struct{ users, teams, assignments, records, shares, columnShares int }
+type sizes struct{ units, users, teams, assignments, records, shares, columnShares int }
 
 // newBuilder begins a snapshot of nothing.
 func newBuilder(env access.Environment, rev access.Revision, n sizes) *builder {
 	e, seed := new(edit), maphash.MakeSeed()
 	return &builder{
-		edit: e, loading: true, ownUnits: true, ownTables: true, ownRoles: true, ownPositions: true, ownProfiles: true,
-		treeChanged: true, rolesChanged: true, columnsChanged: true,
+		edit: e, loading: true, ownTables: true, ownRoles: true, ownPositions: true, ownProfiles: true,
+		rolesChanged: true, columnsChanged: true,
 		s: &Snapshot{
 			revision:      rev,
 			env:           env,
 			users:         newPeople(seed, n.users, e),
 			teamIndex:     newDict[*named](seed, n.teams, e),
-			unitIndex:     map[access.BusinessUnitID]uint32{},
+			tree:          tree{index: newDict[*named](seed, n.units, e), root: noUnit},
 			tableIndex:    map[access.TableID]uint32{},
 			roleIndex:     map[access.RoleID]uint32{},
 			assignments:   newDict[*assignment](seed, n.assignments, e),
@@ -303,10 +301,12 @@ type builder struct {
 	edit    *edit
 	loading bool // all at once, in New and Load
 	joining []joining
+	// changedUnits wait for their places in the tree.
+	changedUnits []uint32
 
-	ownUnits, ownTables, ownRoles, ownPositions, ownProfiles bool
+	ownTables, ownRoles, ownPositions, ownProfiles bool
 
-	treeChanged, rolesChanged, columnsChanged, positionsChanged bool
+	rolesChanged, columnsChanged, positionsChanged bool
 
 	err error // the first
 }
@@ -318,8 +318,8 @@ func (b *builder) fail(format string, args ...any) {
 }
 
 func (b *builder) finish() (*Snapshot, error) {
-	if b.err == nil && b.treeChanged {
-		b.label()
+	if b.err == nil && len(b.changedUnits) > 0 {
+		b.grow()
 	}
 	if b.err == nil && b.rolesChanged {
 		b.compileRoles()

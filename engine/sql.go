@@ -47,7 +47,7 @@ type SQLColumns struct {
 func (f Filter) SQL(d Dialect, c SQLColumns) (where string, args []any, err error) {
 	w := sqlWriter{dialect: d, columns: c}
 	if f.of != nil {
-		w.units = len(f.of.preorder)
+		w.units = f.of.unitCount()
 	}
 	if d != SQLite && d != PostgreSQL {
 		return "", nil, fmt.Errorf("%w SQL dialect %q", ErrUnknown, d)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -191,7 +192,7 @@ func (s *Snapshot) heldOf(out []Held, a *asked, all []inForce) []Held {
 // coveredBy tells whether another assignment reaches the units that f does.
 func (s *Snapshot) coveredBy(a *asked, all []inForce, f inForce, d access.Depth) bool {
 	for _, g := range all {
-		if e := g.bound.limit(a, a.line[g.role].depth()); e == access.Deep && (g.unit != f.unit || d != e) && s.spans[g.unit].holds(s.spans[f.unit].first) {
+		if e := g.bound.limit(a, a.line[g.role].depth()); e == access.Deep && (g.unit != f.unit || d != e) && s.span(g.unit).holds(s.span(f.unit).first) {
 			return true
 		}
 	}
@@ -289,7 +290,7 @@ func (w What) covered(a Access, o What, other []Access) bool {
 		return false
 	}
 	for _, x := range other {
-		if x.Depth == access.Global || x == a && w.of != nil && o.of != nil && &w.of.spans[0] == &o.of.spans[0] {
+		if x.Depth == access.Global || x == a && w.of != nil && o.of != nil && w.of.tree.edit == o.of.tree.edit {
 			return true
 		}
 	}
@@ -297,15 +298,16 @@ func (w What) covered(a Access, o What, other []Access) bool {
 	if t := s.tables[s.tableIndex[a.Table]].data.Ownership; a.Depth == access.Global && t != access.UserOrTeam && t != access.BusinessUnitOwned {
 		return false
 	}
-	from := span{first: 1, last: uint32(s.unitCount)}
+	from := span{first: 1, last: math.MaxUint32}
 	if a.Depth != access.Global {
-		from = s.spans[s.unitIndex[access.BusinessUnitID(a.BusinessUnit.ID)]]
+		n, _ := s.unit(access.BusinessUnitID(a.BusinessUnit.ID))
+		from = *s.span(n)
 	}
-	for n := range s.units {
-		if a.Depth == access.Local && s.spans[n].first != from.first || !s.spans[n].exists() || !from.holds(s.spans[n].first) {
+	for n := range s.tree.units.count {
+		if a.Depth == access.Local && s.span(n).first != from.first || !s.span(n).exists() || !from.holds(s.span(n).first) {
 			continue
 		}
-		if !o.reachesUnit(s, uint32(n), other) {
+		if !o.reachesUnit(s, n, other) {
 			return false
 		}
 	}
@@ -316,9 +318,9 @@ func (w What) covered(a Access, o What, other []Access) bool {
 // snapshot's.
 func (w What) reachesUnit(of *Snapshot, unit uint32, list []Access) bool {
 	known, direct := span{}, true
-	for ; unit != noUnit; unit = of.units[unit].parent {
-		if n, ok := w.of.unitIndex[of.units[unit].data.ID]; ok && w.of.spans[n].exists() {
-			known = w.of.spans[n]
+	for ; unit != noUnit; unit = of.tree.units.get(unit).parent {
+		if n, ok := w.of.unit(*of.tree.ids.get(unit)); ok && w.of.span(n).exists() {
+			known = *w.of.span(n)
 			break
 		}
 		direct = false
@@ -330,7 +332,8 @@ func (w What) reachesUnit(of *Snapshot, unit uint32, list []Access) bool {
 		if x.Depth != access.Local && x.Depth != access.Deep {
 			continue
 		}
-		at := w.of.spans[w.of.unitIndex[access.BusinessUnitID(x.BusinessUnit.ID)]]
+		n, _ := w.of.unit(access.BusinessUnitID(x.BusinessUnit.ID))
+		at := w.of.span(n)
 		if x.Depth == access.Deep && at.holds(known.first) || direct && at.first == known.first {
 			return true
 		}
