@@ -744,6 +744,7 @@ func (m ProfileMember) ObjectKind() Kind                { return KindProfileMemb
 func (m ProfileMember) ObjectEnvironment() EnvironmentID {
 	return m.Environment
 }
+
 func (m ProfileMember) ObjectKey() string {
 	return JoinKey(string(m.Profile), m.Principal.Kind.String(), m.Principal.ID)
 }

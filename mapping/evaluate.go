@@ -461,8 +461,10 @@ func (e *Evaluation) Findings() []Finding {
 	for id, s := range e.sources {
 		if len(e.rules.users[id]) > 0 && len(s.accounts) == 0 {
 			empty[id] = true
-			all = append(all, Finding{Kind: EmptySource, Source: id, Holds: true,
-				Text: fmt.Sprintf("source %q has no users", id), Hint: "has it been read to its end yet? is its base or filter right?"})
+			all = append(all, Finding{
+				Kind: EmptySource, Source: id, Holds: true,
+				Text: fmt.Sprintf("source %q has no users", id), Hint: "has it been read to its end yet? is its base or filter right?",
+			})
 		}
 		for _, a := range [...]struct {
 			attributes
@@ -471,9 +473,11 @@ func (e *Evaluation) Findings() []Finding {
 		}{{s.users, "user", len(s.accounts) == 0}, {s.groupsWith, "group", len(s.groups) == 0}} {
 			for i, name := range a.names {
 				if a.have[i] == 0 && !a.empty {
-					all = append(all, Finding{Kind: NoAttribute, Source: id, Name: name,
+					all = append(all, Finding{
+						Kind: NoAttribute, Source: id, Name: name,
 						Text: fmt.Sprintf("no %s of source %q has the attribute %q, which rules name", a.what, id, name),
-						Hint: "is it spelled as in the source, and may Ambit read it?"})
+						Hint: "is it spelled as in the source, and may Ambit read it?",
+					})
 				}
 			}
 		}
@@ -484,8 +488,10 @@ func (e *Evaluation) Findings() []Finding {
 			if r.users {
 				what = "user"
 			}
-			all = append(all, Finding{Kind: NoMatch, Environment: r.env.id, Rule: r.name, Source: r.source,
-				Text: fmt.Sprintf("rule %q matches no %s", r.name, what)})
+			all = append(all, Finding{
+				Kind: NoMatch, Environment: r.env.id, Rule: r.name, Source: r.source,
+				Text: fmt.Sprintf("rule %q matches no %s", r.name, what),
+			})
 		}
 	}
 	slices.SortFunc(all, compareFindings)

@@ -189,7 +189,8 @@ func compile(env *cel.Env, text string, want *types.Type, wildcards int) (*expre
 		var faults []expressionFault
 		for _, e := range issues.Errors() {
 			faults = append(faults, expressionFault{
-				max(e.Location.Line(), 1), max(e.Location.Column()+1, 1), plain(e.Message), hintFor(text, e.Message)})
+				max(e.Location.Line(), 1), max(e.Location.Column()+1, 1), plain(e.Message), hintFor(text, e.Message),
+			})
 		}
 		return nil, faults
 	}
@@ -235,9 +236,11 @@ func compile(env *cel.Env, text string, want *types.Type, wildcards int) (*expre
 			}
 			if n, ok := index.AsLiteral().(types.Int); ok && (n < 0 || int(n) > wildcards) {
 				at := native.SourceInfo().GetStartLocation(index.ID())
-				faults = append(faults, expressionFault{at.Line(), at.Column() + 1,
+				faults = append(faults, expressionFault{
+					at.Line(), at.Column() + 1,
 					fmt.Sprintf("capture[%d] does not exist: the pattern has %d of *", n, wildcards),
-					"capture[1] is what the first * took, capture[0] the whole"})
+					"capture[1] is what the first * took, capture[0] the whole",
+				})
 			}
 		}
 	}))

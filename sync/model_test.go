@@ -1,7 +1,6 @@
 package dirsync
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -80,7 +79,7 @@ func TestRule_HIER_9_ACircleInTheSourceHoldsOnlyItsLinks(t *testing.T) {
 	require.Empty(t, s.Users["corp:ann"].Manager)
 	require.Empty(t, s.Users["corp:bob"].Manager)
 	require.Equal(t, access.UserID("corp:ann"), s.Users["corp:eve"].Manager)
-	require.True(t, strings.Contains(r.text(report.Plan), "corp:ann reports to corp:bob reports to corp:ann"))
+	require.Contains(t, r.text(report.Plan), "corp:ann reports to corp:bob reports to corp:ann")
 }
 
 func TestRule_ESG_3_TheGuardKnowsWhoNeedsNoGroupAndNoLicence(t *testing.T) {
