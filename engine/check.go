@@ -16,6 +16,13 @@ const BusinessUnitTable access.TableID = "businessunit"
 // Check answers the question (Rules EVAL-1 to EVAL-5). It allocates nothing but
 // errors.
 func (s *Snapshot) Check(q Question) (Decision, error) {
+	if q.Impersonator != "" {
+		var b behalf
+		if err := s.resolveBehalf(&q, &b); err != nil {
+			return Decision{}, err
+		}
+		return s.decideBehalf(&b), nil
+	}
 	var a asked
 	if err := s.resolve(&q, &a); err != nil {
 		return Decision{}, err
@@ -33,6 +40,9 @@ func (s *Snapshot) Holds(u access.UserID, privilege string, at time.Time) (bool,
 // user must be enabled (Rule OWN-6) and hold Read on the table at any depth; a
 // team must be able to own and hold Read by its own roles (Rule OWN-9).
 func (s *Snapshot) MayOwn(owner access.Principal, id access.TableID, at time.Time) (bool, error) {
+	if s.env.Locked {
+		return false, s.locked()
+	}
 	if at.IsZero() {
 		return false, fmt.Errorf("%w: no instant", ErrQuestion)
 	}
@@ -64,6 +74,10 @@ func (s *Snapshot) MayOwn(owner access.Principal, id access.TableID, at time.Tim
 	return s.mayOwn(&a, at.UnixMicro()), nil
 }
 
+func (s *Snapshot) locked() error {
+	return fmt.Errorf("%w: environment %q (Rule CMK-3)", ErrLocked, s.env.ID)
+}
+
 func (s *Snapshot) unknown(what, id string) error {
 	return fmt.Errorf("%w %s %q in environment %q", ErrUnknown, what, id, s.env.ID)
 }
@@ -89,6 +103,8 @@ type asked struct {
 	ownerUnit uint32       // the owner's unit, in modernized environments
 	unitTable uint32       // BusinessUnitTable, when Rule BU-10 bears on a creation
 	shares    *shares
+	columns   []string // that a Create or Write sets
+	column    *columnShares
 
 	// timed is set while evaluating, when a window was met.
 	timed bool
@@ -97,8 +113,15 @@ type asked struct {
 // resolve finds what the question names and judges whether it can be answered
 // (Rule EVAL-1).
 func (s *Snapshot) resolve(q *Question, a *asked) error {
-	if q.At.IsZero() {
+	switch {
+	case s.env.Locked:
+		return s.locked()
+	case q.At.IsZero():
 		return fmt.Errorf("%w: no instant", ErrQuestion)
+	case q.Channel != "" && q.Channel != Interactive && q.Channel != API:
+		return fmt.Errorf("%w: channel %q (Rule ACC-1)", ErrQuestion, q.Channel)
+	case len(q.Columns) > 0 && (q.Table == "" || q.Action != access.Create && q.Action != access.Write):
+		return fmt.Errorf("%w: columns are named by a Create or Write of a table only (Rule FLS-5)", ErrQuestion)
 	}
 	// Most of a question's time is waiting for these two rows. Asked for one right
 	// after the other, they are waited for together.
@@ -113,7 +136,7 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 	if !s.span(u.unit).exists() {
 		return fmt.Errorf("%w business unit %q of user %q in environment %q", ErrUnknown, u.aside.data.BusinessUnit, q.User, s.env.ID)
 	}
-	a.user, a.at, a.gate = u, q.At.UnixMicro(), s.gate(u)
+	a.user, a.at = u, q.At.UnixMicro()
 	a.ownerTeam, a.unit, a.ownerUnit, a.unitTable, a.beyond = noTeam, noUnit, noUnit, noUnit, access.Global+1
 	if q.Privilege != "" {
 		if q.Table != "" || q.Record != nil || q.Action != 0 {
@@ -123,6 +146,7 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 		if a.line = s.otherMisc; s.miscLines[a.misc] != nil {
 			a.line = s.miscLines[a.misc]
 		}
+		a.gate = s.gate(u, q.Channel, access.Write, true)
 		return nil
 	}
 	if q.Action >= access.Actions {
@@ -134,6 +158,7 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 	}
 	a.table, a.kind = n, s.tables[n].data.Ownership
 	s.aim(a, q.Action)
+	a.gate, a.columns = s.gate(u, q.Channel, q.Action, s.tables[n].data.System), q.Columns
 	if q.Record == nil {
 		return nil
 	}
@@ -181,6 +206,9 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 	}
 	if a.kind == access.UserOrTeam && a.action != access.Create && r.ID != "" {
 		a.shares, _ = s.shares.get(a.table, string(r.ID))
+		if len(a.columns) > 0 {
+			a.column, _ = s.columnShares.get(a.table, string(r.ID))
+		}
 	}
 	return nil
 }
@@ -252,21 +280,6 @@ func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked) 
 	return nil
 }
 
-// gate tells why the user does not get in, whatever the roles say (Rule EVAL-2).
-func (s *Snapshot) gate(u *user) Reason {
-	switch {
-	case !u.enabled:
-		return UserDisabled
-	case s.span(u.unit).barred:
-		return BusinessUnitDisabled
-	case s.env.RequireLicence && !u.licensed:
-		return NoLicence
-	case s.env.SecurityGroup != nil && !u.admitted:
-		return NotInEnvironmentGroup
-	}
-	return Unknown
-}
-
 // member tells whether the team is one of teams(u).
 func (s *Snapshot) member(u *user, team uint32) bool {
 	if s.span(u.unit).team == team {
@@ -286,11 +299,14 @@ func (s *Snapshot) decide(a *asked) Decision {
 	return d
 }
 
+// windowsWalked is how many ends of windows are looked at for ValidUntil.
+const windowsWalked = 64
+
 // validUntil walks from one end of a window to the next until the answer differs
 // (Rule JIT-25).
 func (s *Snapshot) validUntil(a *asked, d Decision) time.Time {
 	at := a.at
-	for range 64 {
+	for range windowsWalked {
 		if at = s.boundary(a, at); at == math.MaxInt64 {
 			return time.Time{}
 		}
@@ -345,6 +361,15 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 // evaluate is the order of evaluation at an instant. Revision and ValidUntil stay
 // zero.
 func (s *Snapshot) evaluate(a *asked, at int64) Decision {
+	d := s.evaluateRecord(a, at)
+	if d.Allowed && len(a.columns) > 0 && !s.mayWriteColumns(a, at) {
+		return Decision{Reason: NoColumnAccess}
+	}
+	return d
+}
+
+// evaluateRecord is evaluate but for the columns.
+func (s *Snapshot) evaluateRecord(a *asked, at int64) Decision {
 	if a.gate != Unknown {
 		return Decision{Reason: a.gate}
 	}
@@ -360,7 +385,7 @@ func (s *Snapshot) evaluate(a *asked, at int64) Decision {
 		return Decision{Allowed: true, Reason: Allowed}
 	case a.action == access.Create && s.mayCreate(a, v, at):
 		return Decision{Allowed: true, Reason: Allowed}
-	case a.action != access.Create && (v.access != 0 || s.shared(a, at)):
+	case a.action != access.Create && (v.access != 0 || s.shared(a, at) || s.passedUp(a, at)):
 		return Decision{Allowed: true, Reason: Allowed}
 	}
 	return Decision{Reason: NoAccess}

@@ -221,3 +221,106 @@ func (b *builder) dropColumnShare(o access.ColumnShare) {
 func (c *columnShares) find(w who, column string) int {
 	return slices.IndexFunc(c.list, func(x columnShare) bool { return x.who == w && x.column == column })
 }
+
+// mayWriteColumns tells whether the secured columns named may be set (Rule FLS-5).
+func (s *Snapshot) mayWriteColumns(a *asked, at int64) bool {
+	t := &s.tables[a.table]
+	for _, name := range a.columns {
+		if i, secured := t.secured(name); secured && !s.mayWriteColumn(a, i, at) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Snapshot) mayWriteColumn(a *asked, i int, at int64) bool {
+	g := s.columnGrants(a, i, at)
+	if a.action == access.Create {
+		return g.create
+	}
+	return g.update
+}
+
+// columnGrants unites what the user has on a secured column: as System
+// Administrator (Rule FLS-9), by profiles of the user's own and of the user's
+// teams (Rule FLS-2), and by shares of the column (Rule FLS-7).
+func (s *Snapshot) columnGrants(a *asked, i int, at int64) (g columnGrants) {
+	if s.administrator(a, at) {
+		return columnGrants{true, true, true, access.UnmaskedAllRecords}
+	}
+	line := profileLine{table: a.table, column: uint32(i)}
+	unite := func(profiles []uint32) {
+		for _, n := range profiles {
+			p := &s.profiles[n]
+			j, _ := slices.BinarySearchFunc(p.lines, line, profileLine.compare)
+			for ; j < len(p.lines) && p.lines[j].compare(line) == 0; j++ {
+				g.add(p.lines[j].grants)
+			}
+		}
+	}
+	u := a.user
+	unite(u.aside.profiles)
+	unite(s.teams.get(s.span(u.unit).team).aside.profiles)
+	for _, n := range u.memberOf() {
+		if t := s.teams.get(n).aside; t.exists {
+			unite(t.profiles)
+		}
+	}
+	if a.column == nil {
+		return g
+	}
+	name := s.tables[a.table].columns[i].name
+	for _, sh := range a.column.list {
+		if sh.column == name && s.isWho(u, sh.who) {
+			g.add(columnGrants{read: sh.read, update: sh.update, unmasked: access.UnmaskedOneRecord})
+		}
+	}
+	return g
+}
+
+// add unites. Unmasked counts with Read only.
+func (g *columnGrants) add(o columnGrants) {
+	g.update, g.create = g.update || o.update, g.create || o.create
+	if o.read {
+		g.read, g.unmasked = true, max(g.unmasked, o.unmasked)
+	}
+}
+
+// administrator tells whether the user is System Administrator, unbounded.
+func (s *Snapshot) administrator(a *asked, at int64) bool {
+	u := a.user
+	if s.givesAll(a, &u.aside.held, at) || s.teamGivesAll(a, s.span(u.unit).team, at) {
+		return true
+	}
+	for _, n := range u.memberOf() {
+		if s.teamGivesAll(a, n, at) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Snapshot) teamGivesAll(a *asked, team uint32, at int64) bool {
+	t := s.teams.get(team)
+	return !t.holding.idle && s.givesAll(a, &t.aside.held, at)
+}
+
+func (s *Snapshot) givesAll(a *asked, h *held, at int64) bool {
+	all := func(g grant) bool {
+		r := s.roles[g.role]
+		return r != nil && r.All && s.span(g.unit).exists()
+	}
+	for _, g := range h.standing {
+		if all(g) {
+			return true
+		}
+	}
+	for i := range h.windowed {
+		w := &h.windowed[i]
+		a.timed = a.timed || all(w.grant)
+		if w.start <= at && at < w.end && (w.bound == nil || w.bound.all) && all(w.grant) {
+			return true
+		}
+	}
+	return false
+}

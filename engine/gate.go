@@ -30,3 +30,29 @@ func refusedBy(u access.User) (r refused) {
 	}
 	return r
 }
+
+// gate tells why the user does not get in, whatever the roles say (Rule EVAL-2),
+// to do something to a table that is a system table or not. Miscellaneous
+// privileges count as changes of a system table.
+func (s *Snapshot) gate(u *user, by Channel, action access.Action, system bool) Reason {
+	switch {
+	case !u.enabled:
+		return UserDisabled
+	case s.span(u.unit).barred:
+		return BusinessUnitDisabled
+	case s.env.RequireLicence && !s.env.PerAppPlan && !u.licensed:
+		return NoLicence
+	case u.refuses != 0 && u.refuses.refuse(by, action, system):
+		return AccessModeExcludes
+	case s.env.SecurityGroup != nil && !u.admitted:
+		return NotInEnvironmentGroup
+	}
+	return Unknown
+}
+
+func (r refused) refuse(by Channel, action access.Action, system bool) bool {
+	return r&refusesAll != 0 ||
+		r&refusesInteractive != 0 && by != API ||
+		r&refusesChanges != 0 && action != access.Read ||
+		r&refusesBusiness != 0 && !system
+}

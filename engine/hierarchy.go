@@ -63,3 +63,177 @@ func (b *builder) linkPositions() {
 		}
 	}
 }
+
+// passedUp is access by the hierarchy, once the privilege check is passed (Rules
+// HIER-1 to HIER-8): the record is owned by a report of the user's or a team of
+// theirs, or is shared with one. No privilege of the report is asked for.
+func (s *Snapshot) passedUp(a *asked, at int64) bool {
+	levels := s.levels(a)
+	if levels == 0 {
+		return false
+	}
+	if a.owner != nil && s.reportsTo(a.owner, a.user, levels) || a.ownerTeam != noTeam && s.reportsIn(a.ownerTeam, a.user, levels) {
+		return true
+	}
+	if a.shares == nil {
+		return false
+	}
+	for i := range a.shares.list {
+		sh := &a.shares.list[i] // Rule HIER-4
+		if sh.rights.Has(a.action) && a.shares.holds(i, at) && s.sharedBelow(sh.who, a.user, levels) {
+			return true
+		}
+	}
+	return false
+}
+
+// sharedBelow tells whether what is shared with the principal is shared with a
+// report of the user's or a team of theirs.
+func (s *Snapshot) sharedBelow(w who, u *user, levels int) bool {
+	switch w.kind() {
+	case access.UserPrincipal:
+		return s.reportsTo(s.users.rows.get(w.number()), u, levels)
+	case access.TeamPrincipal:
+		return s.teams.get(w.number()).aside.exists && s.reportsIn(w.number(), u, levels)
+	}
+	return false // a share with everybody reaches the manager already
+}
+
+// levels is how many levels down the action reaches on the record's table.
+func (s *Snapshot) levels(a *asked) int {
+	h := s.env.Hierarchy
+	if h == nil || !a.record || a.kind != access.UserOrTeam || slices.Contains(h.Except, s.tables[a.table].data.ID) {
+		return 0
+	}
+	return min(h.Levels(a.action), access.MaxLevels)
+}
+
+// reportsTo tells whether r reports to the user within so many levels.
+func (s *Snapshot) reportsTo(r, u *user, levels int) bool {
+	return s.passesUp(r, u) && s.above(r, u, levels)
+}
+
+// passesUp tells whether the report's access passes to the user, if it is a
+// report (Rules HIER-5, HIER-8).
+func (s *Snapshot) passesUp(r, u *user) bool {
+	h := s.env.Hierarchy
+	switch {
+	case r == u || !r.exists || h.ExcludeDisabledReports && !r.enabled:
+		return false
+	case h.Model == access.PositionHierarchy || s.env.Modernized && h.ManagersAnywhere:
+		return true
+	}
+	return s.span(u.unit).holds(s.span(r.unit).first)
+}
+
+// above tells whether the user stands above r within so many levels. A circle
+// ends the walk with the levels.
+func (s *Snapshot) above(r, u *user, levels int) bool {
+	if s.env.Hierarchy.Model == access.PositionHierarchy {
+		return s.positionAbove(r.aside.position, u.aside.position, levels)
+	}
+	for m := r; levels > 0 && m.manager != noUser; levels-- {
+		if m = s.users.rows.get(m.manager); !m.exists {
+			return false
+		}
+		if m == u {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Snapshot) positionAbove(p, above uint32, levels int) bool {
+	if p == above || p == noPosition || above == noPosition || !s.positions[p].exists {
+		return false
+	}
+	for ; levels > 0; levels-- {
+		if p = s.positions[p].parent; p == above || p == noPosition {
+			return p == above
+		}
+	}
+	return false
+}
+
+// reportsIn tells whether a report of the user's is in the team.
+func (s *Snapshot) reportsIn(team uint32, u *user, levels int) bool {
+	found := false
+	s.eachReportIn(team, u, levels, func(*user) bool {
+		found = true
+		return false
+	})
+	return found
+}
+
+// eachReportIn yields the user's reports who are in the team, until told to stop.
+// It goes through the members or the reports, whichever are fewer.
+func (s *Snapshot) eachReportIn(team uint32, u *user, levels int, yield func(r *user) bool) {
+	members := s.teams.get(team).aside.members
+	if s.fewReports(u, levels, members) {
+		s.reportsBelow(u, levels, func(r *user) bool { return !s.member(r, team) || yield(r) })
+		return
+	}
+	under(&s.members, team, func(n uint32) bool {
+		r := s.users.rows.get(n)
+		return !s.reportsTo(r, u, levels) || yield(r)
+	})
+}
+
+// fewReports tells whether those who stand below the user are at most so many.
+func (s *Snapshot) fewReports(u *user, levels, most int) bool {
+	s.below(u, levels, func(*user) bool {
+		most--
+		return most >= 0
+	})
+	return most >= 0
+}
+
+// reportsBelow yields the reports of the user, until told to stop.
+func (s *Snapshot) reportsBelow(u *user, levels int, yield func(r *user) bool) {
+	s.below(u, levels, func(r *user) bool { return !s.passesUp(r, u) || yield(r) })
+}
+
+// below yields all who stand below the user, until told to stop.
+func (s *Snapshot) below(u *user, levels int, yield func(r *user) bool) {
+	if s.env.Hierarchy.Model == access.PositionHierarchy {
+		if p := u.aside.position; p != noPosition && s.positions[p].exists {
+			s.belowPosition(p, p, levels, yield)
+		}
+		return
+	}
+	s.belowManager(u, u, levels, yield)
+}
+
+// belowManager goes down the tree from m. Within a circle it comes to u again, and
+// stops.
+func (s *Snapshot) belowManager(m, u *user, levels int, yield func(r *user) bool) (more bool) {
+	more = true
+	if levels > 0 {
+		under(&s.reports, m.number, func(n uint32) bool {
+			r := s.users.rows.get(n)
+			more = r == u || yield(r) && s.belowManager(r, u, levels-1, yield)
+			return more
+		})
+	}
+	return more
+}
+
+func (s *Snapshot) belowPosition(p, from uint32, levels int, yield func(r *user) bool) (more bool) {
+	more = true
+	if levels == 0 {
+		return more
+	}
+	for _, b := range s.positions[p].below {
+		if b == from {
+			continue
+		}
+		under(&s.placed, b, func(n uint32) bool {
+			more = yield(s.users.rows.get(n))
+			return more
+		})
+		if !more || !s.belowPosition(b, from, levels-1, yield) {
+			return false
+		}
+	}
+	return more
+}
