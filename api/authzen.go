@@ -14,7 +14,10 @@ import (
 // The OpenID AuthZEN Authorization API 1.0. Each environment is a policy
 // decision point of its own at /pdp/{environment}. A subject is of type "user";
 // a resource's type is a table, with the properties owner and business_unit, or
-// "privilege" for a miscellaneous one, named by its id.
+// "privilege" for a miscellaneous one, named by its id. An action's property
+// columns names the columns that a create or write sets. The context's members
+// channel and impersonator are those of a Question; whatever else it has is let
+// pass, the time too (Rule JIT-26).
 
 // authzenEntity is a subject or resource.
 // Properties that Ambit does not judge by are let pass.
@@ -30,16 +33,26 @@ type authzenEntity struct {
 }
 
 type authzenAction struct {
-	Name       string         `json:"name"`
-	Properties map[string]any `json:"properties,omitempty"`
+	Name       string `json:"name"`
+	Properties struct {
+		_       struct{} `additionalProperties:"true"`
+		Columns []string `json:"columns,omitempty"`
+	} `json:"properties,omitzero"`
+}
+
+// authzenCircumstances is the context of a question.
+type authzenCircumstances struct {
+	_            struct{}       `additionalProperties:"true"`
+	Channel      engine.Channel `json:"channel,omitempty"`
+	Impersonator string         `json:"impersonator,omitempty"`
 }
 
 // AuthZENEvaluation is one question in the words of AuthZEN.
 type AuthZENEvaluation struct {
-	Subject  *authzenEntity  `json:"subject,omitempty"`
-	Action   *authzenAction  `json:"action,omitempty"`
-	Resource *authzenEntity  `json:"resource,omitempty"`
-	Context  json.RawMessage `json:"context,omitempty"`
+	Subject  *authzenEntity        `json:"subject,omitempty"`
+	Action   *authzenAction        `json:"action,omitempty"`
+	Resource *authzenEntity        `json:"resource,omitempty"`
+	Context  *authzenCircumstances `json:"context,omitempty"`
 }
 
 // AuthZENDecision is its answer.
@@ -49,10 +62,11 @@ type AuthZENDecision struct {
 }
 
 type authzenContext struct {
-	Reason     engine.Reason   `json:"reason,omitempty"`
-	Revision   access.Revision `json:"revision,omitempty"`
-	ValidUntil time.Time       `json:"valid_until,omitzero"`
-	Error      *authzenError   `json:"error,omitempty"`
+	Reason         engine.Reason   `json:"reason,omitempty"`
+	OfImpersonator bool            `json:"of_impersonator,omitempty"`
+	Revision       access.Revision `json:"revision,omitempty"`
+	ValidUntil     time.Time       `json:"valid_until,omitzero"`
+	Error          *authzenError   `json:"error,omitempty"`
 }
 
 type authzenError struct {
@@ -68,9 +82,18 @@ const (
 )
 
 func (s *Server) authzenRoutes() {
-	const pdp = "/pdp/{environment}"
-	handle(s, Route{"POST", pdp + "/access/v1/evaluation", model.TableDecision, access.Read}, "authzen-evaluation", "AuthZEN: one decision", s.evaluation)
-	handle(s, Route{"POST", pdp + "/access/v1/evaluations", model.TableDecision, access.Read}, "authzen-evaluations", "AuthZEN: several decisions", s.evaluations)
+	const pdp, api = "/pdp/{environment}", "/access/v1/"
+	endpoint := func(path, id, summary string) (Route, string, string) {
+		return Route{"POST", pdp + api + path, model.TableDecision, access.Read}, id, summary
+	}
+	route, id, summary := endpoint("evaluation", "authzen-evaluation", "AuthZEN: one decision")
+	handle(s, route, id, summary, s.evaluation)
+	route, id, summary = endpoint("evaluations", "authzen-evaluations", "AuthZEN: several decisions")
+	handle(s, route, id, summary, s.evaluations)
+	route, id, summary = endpoint("search/resource", "authzen-search-resource", "AuthZEN: the registered records that a subject may act on")
+	handle(s, route, id, summary, s.searchResource)
+	route, id, summary = endpoint("search/action", "authzen-search-action", "AuthZEN: the actions that a subject may do")
+	handle(s, route, id, summary, s.searchAction)
 	s.mux.HandleFunc("GET /.well-known/authzen-configuration"+pdp, func(w http.ResponseWriter, r *http.Request) {
 		scheme := "http"
 		if r.TLS != nil {
@@ -80,8 +103,10 @@ func (s *Server) authzenRoutes() {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{ // the client is gone if it fails
 			"policy_decision_point":       base,
-			"access_evaluation_endpoint":  base + "/access/v1/evaluation",
-			"access_evaluations_endpoint": base + "/access/v1/evaluations",
+			"access_evaluation_endpoint":  base + api + "evaluation",
+			"access_evaluations_endpoint": base + api + "evaluations",
+			"search_resource_endpoint":    base + api + "search/resource",
+			"search_action_endpoint":      base + api + "search/action",
 		})
 	})
 }
@@ -96,20 +121,9 @@ func (s *Server) evaluation(ctx context.Context, in *struct {
 }
 
 func (s *Server) evaluate(ctx context.Context, env access.EnvironmentID, e AuthZENEvaluation) (AuthZENDecision, error) {
-	if e.Subject == nil || e.Action == nil || e.Resource == nil || e.Subject.Type != "user" || e.Subject.ID == "" || e.Action.Name == "" || e.Resource.Type == "" {
-		return AuthZENDecision{}, problem("invalid-request", http.StatusBadRequest, "an evaluation names a subject of type user, an action and a resource")
-	}
-	q := Question{User: e.Subject.ID, Table: e.Resource.Type}
-	if e.Resource.Type == "privilege" {
-		q.Table, q.Privilege = "", e.Resource.ID
-	} else {
-		if err := q.Action.UnmarshalText([]byte(e.Action.Name)); err != nil {
-			return AuthZENDecision{}, problem("invalid-request", http.StatusBadRequest, "action: "+err.Error())
-		}
-		// A record named by its id alone is one that was registered.
-		if p := e.Resource.Properties; e.Resource.ID != "" || p.Owner != "" || p.BusinessUnit != "" {
-			q.Record = &Record{ID: access.RecordID(e.Resource.ID), Owner: p.Owner, BusinessUnit: p.BusinessUnit, Registered: p.Owner == "" && p.BusinessUnit == ""}
-		}
+	q, err := e.question()
+	if err != nil {
+		return AuthZENDecision{}, err
 	}
 	asked, snapshot, err := s.ask(ctx, env, Asked{Question: q})
 	if err != nil {
@@ -119,7 +133,42 @@ func (s *Server) evaluate(ctx context.Context, env access.EnvironmentID, e AuthZ
 	if s.count(env, d, err); err != nil {
 		return AuthZENDecision{}, err
 	}
-	return AuthZENDecision{d.Allowed, &authzenContext{Reason: d.Reason, Revision: d.Revision, ValidUntil: d.ValidUntil}}, nil
+	return AuthZENDecision{d.Allowed, &authzenContext{Reason: d.Reason, OfImpersonator: d.OfImpersonator, Revision: d.Revision, ValidUntil: d.ValidUntil}}, nil
+}
+
+// question says the same in Ambit's words.
+func (e AuthZENEvaluation) question() (Question, error) {
+	if e.Subject == nil || e.Action == nil || e.Resource == nil || e.Subject.Type != authzenUser || e.Subject.ID == "" || e.Action.Name == "" || e.Resource.Type == "" {
+		return Question{}, problem("invalid-request", http.StatusBadRequest, "an evaluation names a subject of type user, an action and a resource")
+	}
+	q := Question{User: e.Subject.ID, Columns: e.Action.Properties.Columns}
+	if e.Context != nil {
+		q.Channel, q.Impersonator = e.Context.Channel, e.Context.Impersonator
+	}
+	if e.Resource.Type == authzenPrivilege {
+		q.Privilege = e.Resource.ID
+		return q, nil
+	}
+	if err := q.Action.UnmarshalText([]byte(e.Action.Name)); err != nil {
+		return Question{}, problem("invalid-request", http.StatusBadRequest, "action: "+err.Error())
+	}
+	q.Table, q.Record = e.Resource.Type, e.Resource.record()
+	return q, nil
+}
+
+const (
+	authzenUser      = "user"
+	authzenPrivilege = "privilege"
+)
+
+// record is the resource as a record; nil where it is a whole table. One that is
+// named by its id alone is one that was registered.
+func (e *authzenEntity) record() *Record {
+	p := e.Properties
+	if e.ID == "" && p.Owner == "" && p.BusinessUnit == "" {
+		return nil
+	}
+	return &Record{ID: access.RecordID(e.ID), Owner: p.Owner, BusinessUnit: p.BusinessUnit, Registered: p.Owner == "" && p.BusinessUnit == ""}
 }
 
 type authzenBatch struct {
@@ -160,6 +209,9 @@ func (s *Server) evaluations(ctx context.Context, in *struct {
 		}
 		if e.Resource == nil {
 			e.Resource = in.Body.Resource
+		}
+		if e.Context == nil {
+			e.Context = in.Body.Context
 		}
 		d, err := s.evaluate(ctx, in.Environment, e)
 		if err != nil {

@@ -52,52 +52,6 @@ func TestExplainOverHTTP(t *testing.T) {
 	require.NotEmpty(t, denied.Missing, "the smallest thing missing")
 }
 
-func TestAuthZEN(t *testing.T) {
-	w := newWorld(t)
-	type object = map[string]any
-	evaluation := object{
-		"subject": object{"type": "user", "id": "amelie"}, "action": object{"name": "read"},
-		"resource": object{"type": "account", "id": "1", "properties": object{"owner": "user:carla"}},
-	}
-	var one struct {
-		Decision bool
-		Context  struct{ Reason string }
-	}
-	w.as("app", "POST", "/pdp/sales/access/v1/evaluation", evaluation).into(t, &one)
-	require.True(t, one.Decision)
-
-	var many struct {
-		Evaluations []struct {
-			Decision bool
-			Context  struct {
-				Reason string
-				Error  *struct{ Status int }
-			}
-		}
-	}
-	batch := object{
-		"subject": evaluation["subject"], "resource": evaluation["resource"],
-		"evaluations": []object{
-			{"action": object{"name": "read"}},
-			{"action": object{"name": "delete"}},
-			{"action": object{"name": "read"}, "resource": object{"type": "nothing", "id": "1"}},
-		},
-	}
-	w.as("app", "POST", "/pdp/sales/access/v1/evaluations", batch).into(t, &many)
-	require.Len(t, many.Evaluations, 3)
-	require.True(t, many.Evaluations[0].Decision)
-	require.Equal(t, "no_privilege", many.Evaluations[1].Context.Reason)
-	require.False(t, many.Evaluations[2].Decision)
-	require.Equal(t, http.StatusUnprocessableEntity, many.Evaluations[2].Context.Error.Status)
-
-	batch["options"] = object{"evaluations_semantic": "deny_on_first_deny"}
-	w.as("app", "POST", "/pdp/sales/access/v1/evaluations", batch).into(t, &many)
-	require.Len(t, many.Evaluations, 2)
-
-	require.Equal(t, http.StatusBadRequest, w.as("app", "POST", "/pdp/sales/access/v1/evaluation", object{}).status)
-	require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/pdp/sales/access/v1/evaluation", evaluation).status)
-}
-
 func TestObjectsByHand(t *testing.T) {
 	w := newWorld(t)
 	const team = "/v1/environments/sales/teams/night-shift"

@@ -98,6 +98,8 @@ const (
 	maxBody = 1 << 20 // bytes of a request
 	// keepReplies is how long an idempotency key is remembered (Rule JIT-47).
 	keepReplies = 48 * time.Hour
+	// maxRequestID is how much of a client's own name for its request is given back.
+	maxRequestID = 256 // bytes
 	// writeWithin is how long a client may take to read an answer.
 	writeWithin = time.Minute
 )
@@ -296,6 +298,9 @@ func (s *Server) wrap(authenticate func(*http.Request) (principal, error)) http.
 			s.log.Debug("request", "request", id, "method", r.Method, "path", r.URL.Path, "status", recorder.status, "took", time.Since(started))
 		}()
 		w.Header().Set("X-Request-Id", id)
+		if sent := r.Header.Get("X-Request-Id"); strings.HasPrefix(r.URL.Path, "/pdp/") && sent != "" && len(sent) <= maxRequestID {
+			w.Header().Set("X-Request-Id", sent) // AuthZEN gives the client its own back
+		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

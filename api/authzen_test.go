@@ -1,0 +1,164 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/api"
+)
+
+type object = map[string]any
+
+func TestAuthZEN(t *testing.T) {
+	w := newWorld(t)
+	evaluation := object{
+		"subject": object{"type": "user", "id": "amelie"}, "action": object{"name": "read"},
+		"resource": object{"type": "account", "id": "1", "properties": object{"owner": "user:carla"}},
+	}
+	var one struct {
+		Decision bool
+		Context  struct{ Reason string }
+	}
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluation", evaluation).into(t, &one)
+	require.True(t, one.Decision)
+
+	var many struct {
+		Evaluations []struct {
+			Decision bool
+			Context  struct {
+				Reason string
+				Error  *struct{ Status int }
+			}
+		}
+	}
+	batch := object{
+		"subject": evaluation["subject"], "resource": evaluation["resource"],
+		"evaluations": []object{
+			{"action": object{"name": "read"}},
+			{"action": object{"name": "delete"}},
+			{"action": object{"name": "read"}, "resource": object{"type": "nothing", "id": "1"}},
+		},
+	}
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluations", batch).into(t, &many)
+	require.Len(t, many.Evaluations, 3)
+	require.True(t, many.Evaluations[0].Decision)
+	require.Equal(t, "no_privilege", many.Evaluations[1].Context.Reason)
+	require.False(t, many.Evaluations[2].Decision)
+	require.Equal(t, http.StatusUnprocessableEntity, many.Evaluations[2].Context.Error.Status)
+
+	batch["options"] = object{"evaluations_semantic": "deny_on_first_deny"}
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluations", batch).into(t, &many)
+	require.Len(t, many.Evaluations, 2)
+
+	require.Equal(t, http.StatusBadRequest, w.as("app", "POST", "/pdp/sales/access/v1/evaluation", object{}).status)
+	require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/pdp/sales/access/v1/evaluation", evaluation).status)
+}
+
+// TestAuthZENSearches finds the same that evaluations say.
+func TestAuthZENSearches(t *testing.T) {
+	w := newWorld(t)
+	for i := range 7 {
+		owner := access.UserID("dir:amelie")
+		if i%2 == 1 {
+			owner = "dir:zoe"
+		}
+		w.put(access.BusinessUnit{Environment: sales, ID: "apac", Name: "APAC", Parent: "root", ManagedBy: access.ByFile},
+			access.User{Environment: sales, ID: "dir:zoe", Login: "zoe", Name: "Zoe", BusinessUnit: "apac", Enabled: true, ManagedBy: access.ByMapping},
+			access.Table{Environment: sales, ID: "zebra", Name: "Zebra", ManagedBy: access.ByFile},
+			access.Record{Environment: sales, Table: "zebra", ID: "0", Owner: owner.Principal(), ManagedBy: access.ByAPI},
+			access.Record{Environment: sales, Table: "account", ID: access.RecordID(fmt.Sprint(i)), Owner: owner.Principal(), ManagedBy: access.ByAPI})
+	}
+	type page struct {
+		Results []struct{ Type, ID, Name string }
+		Page    struct {
+			NextToken string `json:"next_token"`
+			Count     int
+		}
+	}
+	pages := func(what string, ask object, limit int) (found []string) {
+		token := ""
+		for range 20 {
+			ask["page"] = object{"limit": limit, "token": token}
+			var got page
+			w.as("app", "POST", "/pdp/sales/access/v1/search/"+what, ask).into(t, &got)
+			require.LessOrEqual(t, len(got.Results), limit)
+			require.Len(t, got.Results, got.Page.Count)
+			for _, r := range got.Results {
+				found = append(found, r.ID+r.Name)
+			}
+			if token = got.Page.NextToken; token == "" {
+				return found
+			}
+		}
+		t.Fatal("the pages have no end")
+		return nil
+	}
+	amelie, bruno, read := object{"type": "user", "id": "amelie"}, object{"type": "user", "id": "bruno"}, object{"name": "read"}
+	for limit := 1; limit < 6; limit++ {
+		require.Equal(t, []string{"0", "2", "4", "6"}, pages("resource", object{"subject": amelie, "action": read, "resource": object{"type": "account", "id": "1"}}, limit))
+		require.Equal(t, []string{"read", "write"}, pages("action", object{"subject": amelie, "resource": object{"type": "account", "id": "2"}}, limit))
+		require.Equal(t, []string{"read"}, pages("action", object{"subject": bruno, "resource": object{"type": "account", "id": "2"}}, limit))
+		require.Equal(t, []string{"read", "write"}, pages("action", object{"subject": amelie, "resource": object{"type": "account"}}, limit))
+	}
+	require.Empty(t, pages("resource", object{"subject": bruno, "action": object{"name": "write"}, "resource": object{"type": "account"}}, 5))
+	require.Empty(t, pages("resource", object{"subject": bruno, "action": object{"name": "delete"}, "resource": object{"type": "account"}}, 5))
+
+	ask := object{"subject": amelie, "action": read, "resource": object{"type": "account"}, "page": object{"limit": 1}}
+	var first page
+	w.as("app", "POST", "/pdp/sales/access/v1/search/resource", ask).into(t, &first)
+	ask["subject"], ask["page"] = bruno, object{"token": first.Page.NextToken}
+	require.Equal(t, "urn:ambit:problem:cursor-invalid", w.as("app", "POST", "/pdp/sales/access/v1/search/resource", ask).problem(t).Type, "a token is of one search")
+	for name, c := range map[string]struct {
+		what string
+		ask  object
+	}{
+		"no subject":             {"resource", object{"action": read, "resource": object{"type": "account"}}},
+		"create":                 {"resource", object{"subject": amelie, "action": object{"name": "create"}, "resource": object{"type": "account"}}},
+		"privileges":             {"resource", object{"subject": amelie, "action": read, "resource": object{"type": "privilege"}}},
+		"actions on a privilege": {"action", object{"subject": amelie, "resource": object{"type": "privilege", "id": "X"}}},
+	} {
+		require.Equal(t, http.StatusBadRequest, w.as("app", "POST", "/pdp/sales/access/v1/search/"+c.what, c.ask).status, name)
+		require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/pdp/sales/access/v1/search/"+c.what, c.ask).status, name)
+	}
+	require.Equal(t, "urn:ambit:problem:cannot-judge", w.as("app", "POST", "/pdp/sales/access/v1/search/resource",
+		object{"subject": amelie, "action": read, "resource": object{"type": "nothing"}}).problem(t).Type)
+}
+
+func TestAuthZENSaysWhatItHas(t *testing.T) {
+	w := newWorld(t)
+	var metadata map[string]string
+	w.as("", "GET", "/.well-known/authzen-configuration/pdp/sales", nil).into(t, &metadata)
+	require.Equal(t, w.url+"/pdp/sales", metadata["policy_decision_point"])
+	delete(metadata, "policy_decision_point")
+	for name, url := range metadata {
+		got := w.as("app", "POST", url[len(w.url):], object{}, "X-Request-Id", "mine")
+		require.Equal(t, http.StatusBadRequest, got.status, "%s: %s", name, got.body)
+		require.Equal(t, "mine", got.header.Get("X-Request-Id"))
+	}
+	require.NotEqual(t, "mine", w.as("app", "POST", check, api.Question{User: "amelie"}, "X-Request-Id", "mine").header.Get("X-Request-Id"))
+}
+
+// The context says how the subject comes in and on whose behalf; what else it says
+// is let pass, the time too (Rule JIT-26).
+func TestAuthZENContext(t *testing.T) {
+	w := newWorld(t)
+	ask := object{
+		"subject": object{"type": "user", "id": "amelie", "properties": object{"department": "x"}}, "action": object{"name": "read", "properties": object{"method": "GET"}},
+		"resource": object{"type": "account"}, "context": object{"channel": "api", "time": "1985-10-26T01:22-07:00"},
+	}
+	var one struct{ Decision bool }
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluation", ask).into(t, &one)
+	require.True(t, one.Decision)
+	ask["context"] = object{"impersonator": "nobody"}
+	require.Equal(t, "urn:ambit:problem:cannot-judge", w.as("app", "POST", "/pdp/sales/access/v1/evaluation", ask).problem(t).Type)
+	var many struct{ Evaluations []struct{ Decision bool } }
+	ask["evaluations"] = []object{{}, {"context": object{}}}
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluations", ask).into(t, &many)
+	require.Len(t, many.Evaluations, 2)
+	require.False(t, many.Evaluations[0].Decision, "an item without a context has the request's")
+	require.True(t, many.Evaluations[1].Decision)
+}
