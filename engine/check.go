@@ -205,7 +205,7 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 		a.place = s.span(a.unit).first
 	}
 	if a.kind == access.UserOrTeam && a.action != access.Create && r.ID != "" {
-		a.shares, _ = s.shares.get(a.table, string(r.ID))
+		a.shares, _ = s.shares.find(a.table, string(r.ID))
 		if len(a.columns) > 0 {
 			a.column, _ = s.columnShares.get(a.table, string(r.ID))
 		}
@@ -342,8 +342,8 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 		}
 	}
 	seeUser(a.user)
-	if a.shares != nil && a.shares.windows != nil {
-		for _, w := range *a.shares.windows {
+	if a.shares != nil && a.shares.timed() {
+		for _, w := range a.shares.aside.windows {
 			see(w.start, w.end)
 		}
 	}
@@ -518,10 +518,10 @@ func (s *Snapshot) shared(a *asked, at int64) bool {
 	if a.shares == nil {
 		return false
 	}
-	a.timed = a.timed || a.shares.windows != nil
-	for i := range a.shares.list {
-		sh := &a.shares.list[i]
-		if sh.rights.Has(a.action) && a.shares.holds(i, at) && s.isWho(a.user, sh.who) {
+	a.timed = a.timed || a.shares.timed()
+	for i := range a.shares.count() {
+		sh := a.shares.at(i)
+		if sh.rights().Has(a.action) && a.shares.holds(i, at) && s.isWho(a.user, sh.who) {
 			return true
 		}
 	}

@@ -263,15 +263,14 @@ func (r *rows[V]) own(i uint32, e *edit) *V {
 	return &(*c).rows[i&(1<<rowBits-1)]
 }
 
-// people are the users' rows and the index of their ids. Rows are never taken
-// away, so that the index is a plain open-addressed one: small, since a question
-// waits mostly for memory.
-type people struct {
-	rows  rows[user]
-	seed  maphash.Seed
-	index []*indexChunk
-	mask  uint32 // slots - 1
-	edit  *edit  // owner of index
+// index finds rows by their keys, each a string within a space, as a dict's. It is
+// open-addressed and small, since a question waits mostly for memory.
+type index struct {
+	seed   maphash.Seed
+	chunks []*indexChunk
+	mask   uint32 // slots - 1
+	count  uint32
+	edit   *edit // owner of chunks
 }
 
 const indexBits = 8 // slots of a chunk
@@ -288,36 +287,118 @@ type slot struct {
 	row  uint32 // from 1; 0 is a free slot
 }
 
-func newPeople(seed maphash.Seed, size int, e *edit) people {
+func newIndex(seed maphash.Seed, size int, e *edit) index {
 	slots := 1 << indexBits
 	for slots < 2*size {
 		slots *= 2
 	}
-	p := people{seed: seed, mask: uint32(slots - 1), edit: e, index: make([]*indexChunk, slots>>indexBits)}
-	for i := range p.index {
-		p.index[i] = &indexChunk{edit: e}
+	x := index{seed: seed, mask: uint32(slots - 1), edit: e, chunks: make([]*indexChunk, slots>>indexBits)}
+	for i := range x.chunks {
+		x.chunks[i] = &indexChunk{edit: e}
 	}
-	return p
+	return x
 }
 
-func (p *people) hash(id string) uint32 {
-	h := maphash.String(p.seed, id)
-	return uint32(h) ^ uint32(h>>32)
+func (x *index) hash(space uint32, key string) uint32 {
+	h := maphash.String(x.seed, key)
+	return uint32(h) ^ uint32(h>>32) ^ space*0x9e3779b1
+}
+
+func (x *index) chunk(h uint32) *indexChunk { return x.chunks[h&x.mask>>indexBits] }
+
+// walk goes through the rows that may have the hash's key; the first call of it
+// gives where to begin.
+type walk struct {
+	chunk *indexChunk
+	hash  uint32
+	at    uint32
+}
+
+func (x *index) walk(h uint32) walk { return walk{x.chunk(h), h, h} }
+
+// next is the next row that may be it, or false after the last.
+func (w *walk) next() (row uint32, ok bool) {
+	for {
+		s := w.chunk.slots[w.at&(1<<indexBits-1)]
+		w.at++
+		if s.row == 0 {
+			return 0, false
+		}
+		if s.hash == w.hash {
+			return s.row - 1, true
+		}
+	}
+}
+
+// own returns the chunk of the hash, ready to be changed by e.
+func (x *index) own(h uint32, e *edit) *indexChunk {
+	if x.edit != e {
+		x.chunks, x.edit = slices.Clone(x.chunks), e
+	}
+	c := &x.chunks[h&x.mask>>indexBits]
+	if (*c).edit != e {
+		*c = &indexChunk{edit: e, slots: (*c).slots}
+	}
+	return *c
+}
+
+// add puts the row at the hash, which must not have it.
+func (x *index) add(h, row uint32, e *edit) {
+	if x.count++; 2*x.count > x.mask {
+		next := newIndex(x.seed, 2*int(x.count), e)
+		next.count = x.count
+		for _, c := range x.chunks {
+			for _, s := range c.slots {
+				if s.row != 0 {
+					next.chunk(s.hash).place(s)
+				}
+			}
+		}
+		*x = next
+	}
+	x.own(h, e).place(slot{h, row + 1})
+}
+
+func (c *indexChunk) place(s slot) {
+	i := s.hash
+	for c.slots[i&(1<<indexBits-1)].row != 0 {
+		i++
+	}
+	c.slots[i&(1<<indexBits-1)] = s
+}
+
+// remove takes the row from the hash, and puts those that follow it where they
+// would be looked for.
+func (x *index) remove(h, row uint32, e *edit) {
+	c := x.own(h, e)
+	i := h
+	for c.slots[i&(1<<indexBits-1)].row != row+1 {
+		i++
+	}
+	c.slots[i&(1<<indexBits-1)] = slot{}
+	x.count--
+	for i++; c.slots[i&(1<<indexBits-1)].row != 0; i++ {
+		s := c.slots[i&(1<<indexBits-1)]
+		c.slots[i&(1<<indexBits-1)] = slot{}
+		c.place(s)
+	}
+}
+
+// people are the users' rows. Rows are never taken away.
+type people struct {
+	rows  rows[user]
+	index index
 }
 
 // find returns the user's row, or nil.
 func (p *people) find(id string) *user {
-	h := p.hash(id)
-	c := p.index[h&p.mask>>indexBits]
-	for i := h & (1<<indexBits - 1); ; i = (i + 1) & (1<<indexBits - 1) {
-		s := c.slots[i]
-		if s.row == 0 {
+	for w := p.index.walk(p.index.hash(0, id)); ; {
+		n, ok := w.next()
+		if !ok {
 			return nil
 		}
-		if s.hash == h {
-			if u := p.rows.get(s.row - 1); u.is(id) {
-				return u
-			}
+		if u := p.rows.get(n); u.is(id) {
+			return u
 		}
 	}
 }
@@ -325,37 +406,8 @@ func (p *people) find(id string) *user {
 // add makes a row for the id, which must not have one.
 func (p *people) add(id string, e *edit) *user {
 	n := p.rows.count
-	if 2*int(n) > int(p.mask) {
-		old := p.index
-		*p = people{rows: p.rows, seed: p.seed}
-		next := newPeople(p.seed, 2*int(n), e)
-		next.rows = p.rows
-		for _, c := range old {
-			for _, s := range c.slots {
-				if s.row != 0 {
-					next.place(s, e)
-				}
-			}
-		}
-		*p = next
-	}
-	p.place(slot{p.hash(id), n + 1}, e)
+	p.index.add(p.index.hash(0, id), n, e)
 	u := p.rows.own(n, e)
 	u.number = n
 	return u
-}
-
-func (p *people) place(s slot, e *edit) {
-	if p.edit != e {
-		p.index, p.edit = slices.Clone(p.index), e
-	}
-	c := &p.index[s.hash&p.mask>>indexBits]
-	if (*c).edit != e {
-		*c = &indexChunk{edit: e, slots: (*c).slots}
-	}
-	i := s.hash & (1<<indexBits - 1)
-	for (*c).slots[i].row != 0 {
-		i = (i + 1) & (1<<indexBits - 1)
-	}
-	(*c).slots[i] = s
 }

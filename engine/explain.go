@@ -369,8 +369,9 @@ func (s *Snapshot) origins(a *asked, found []find) []Origin {
 // sharesTo lists the shares in force that give the user the action.
 func (s *Snapshot) sharesTo(a *asked, u *user) []Shared {
 	var out []Shared
-	for i, sh := range a.shares.list {
-		if !sh.rights.Has(a.action) || !a.shares.holds(i, a.at) || !s.isWho(u, sh.who) {
+	for i := range a.shares.count() {
+		sh := a.shares.at(i)
+		if !sh.rights().Has(a.action) || !a.shares.holds(i, a.at) || !s.isWho(u, sh.who) {
 			continue
 		}
 		d := Shared{Principal: s.principal(sh.who), Rights: sh.own, Inherited: sh.inherited, Window: a.shares.window(i)}

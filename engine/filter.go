@@ -192,19 +192,19 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 // action (Rules SHARE-4, SHARE-5).
 func (c *Clause) share(s *Snapshot, a *asked, with who, next *int64) {
 	under(&s.sharedWith, uint32(with), func(n uint32) bool {
-		sh := *s.numbered.get(n)
+		sh := s.shares.rows.get(n)
 		if sh.table != a.table {
 			return true
 		}
 		i := sh.find(with)
-		if !sh.list[i].rights.Has(a.action) {
+		if !sh.at(i).rights().Has(a.action) {
 			return true
 		}
-		if sh.windows != nil {
-			lower(next, (*sh.windows)[i], a.at)
+		if sh.timed() {
+			lower(next, sh.aside.windows[i], a.at)
 		}
 		if sh.holds(i, a.at) {
-			c.Records = append(c.Records, sh.record)
+			c.Records = append(c.Records, sh.record())
 		}
 		return true
 	})

@@ -78,9 +78,9 @@ func (s *Snapshot) passedUp(a *asked, at int64) bool {
 	if a.shares == nil {
 		return false
 	}
-	for i := range a.shares.list {
-		sh := &a.shares.list[i] // Rule HIER-4
-		if sh.rights.Has(a.action) && a.shares.holds(i, at) && s.sharedBelow(sh.who, a.user, levels) {
+	for i := range a.shares.count() {
+		sh := a.shares.at(i) // Rule HIER-4
+		if sh.rights().Has(a.action) && a.shares.holds(i, at) && s.sharedBelow(sh.who, a.user, levels) {
 			return true
 		}
 	}

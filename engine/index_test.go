@@ -81,8 +81,8 @@ func (s *Snapshot) indexed() map[string][]string {
 		return true
 	})
 	s.sharedWith.ascend(0, func(p pair) bool {
-		sh := *s.numbered.get(p.number())
-		add("shared", s.principal(who(p.at())), " ", s.tables[sh.table].data.ID, " ", sh.record, " ", sh.list[sh.find(who(p.at()))].rights)
+		sh := s.shares.rows.get(p.number())
+		add("shared", s.principal(who(p.at())), " ", s.tables[sh.table].data.ID, " ", sh.record(), " ", sh.at(sh.find(who(p.at()))).rights())
 		return true
 	})
 	for _, p := range s.positions {

@@ -159,10 +159,9 @@ func (s *Snapshot) suppose(q Question, facts []Fact) (*Snapshot, Question, bool)
 			c = access.Membership{Environment: s.env.ID, Team: access.TeamID(f.Team.ID), User: access.UserID(f.Principal.ID)}
 		case ShareWith:
 			sh := access.Share{Environment: s.env.ID, Table: q.Table, Record: q.Record.ID, Principal: f.Principal}
-			if known, ok := s.shares.get(s.tableIndex[q.Table], string(q.Record.ID)); ok {
-				if i := s.findPrincipal(known, f.Principal); i >= 0 {
-					sh.Rights, sh.Inherited = known.list[i].own, known.list[i].inherited
-				}
+			known, _ := s.shares.find(s.tableIndex[q.Table], string(q.Record.ID))
+			if i := s.findPrincipal(known, f.Principal); i >= 0 {
+				sh.Rights, sh.Inherited = known.at(i).own, known.at(i).inherited
 			}
 			sh.Rights |= access.RightsOf(f.Right)
 			c = sh

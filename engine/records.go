@@ -15,53 +15,118 @@ type record struct {
 
 func (r *record) is(table uint32, id string) bool { return r.table == table && string(r.data.ID) == id }
 
-// shares are those of one record. There may be millions: what is rare stands
-// aside.
+// shares are those of one record, in one cache line: there may be millions, and
+// every question about a record looks for them. What is rare stands aside.
 type shares struct {
-	edit    *edit
-	table   uint32
-	number  uint32 // in Snapshot.numbered
-	record  access.RecordID
-	list    []share
-	windows *[]period // by the list's index, when some share has a window
+	table          uint32
+	who            [fewShares]who
+	own, inherited [fewShares]access.Rights
+	aside          *sharesAside // nil where the row has it all
+	few            uint8        // shares, if there is no aside; 0 for a row that no record has
+	length         uint8        // of the record's id
+	id             [38]byte
 }
 
-// share is one of them; its window, if it has one, stands in the list's windows.
+const fewShares = 2
+
+type sharesAside struct {
+	edit    *edit           // owner of the row too
+	record  access.RecordID // also when the row has it
+	list    []share
+	windows []period // by the list's index; empty when no share has a window
+}
+
+// share is one of them.
 type share struct {
 	who       who
-	rights    access.Rights // what counts: own and inherited
 	own       access.Rights
 	inherited access.Rights
+}
+
+// rights are those that count.
+func (sh share) rights() access.Rights {
+	return (sh.own | sh.inherited) &^ access.RightsOf(access.Create)
 }
 
 // period is a window in microseconds, [start, end).
 type period struct{ start, end int64 }
 
-// spare is a number that no record's shares have any more.
-type spare struct {
-	number uint32
-	next   *spare
+func (sh *shares) is(table uint32, record string) bool {
+	switch {
+	case sh.table != table:
+		return false
+	case int(sh.length) <= len(sh.id):
+		return string(sh.id[:sh.length]) == record
+	}
+	return string(sh.aside.record) == record
 }
+
+func (sh *shares) record() access.RecordID {
+	if int(sh.length) <= len(sh.id) {
+		return access.RecordID(sh.id[:sh.length])
+	}
+	return sh.aside.record
+}
+
+func (sh *shares) count() int {
+	if sh.aside == nil {
+		return int(sh.few)
+	}
+	return len(sh.aside.list)
+}
+
+func (sh *shares) at(i int) share {
+	if sh.aside == nil {
+		return share{sh.who[i], sh.own[i], sh.inherited[i]}
+	}
+	return sh.aside.list[i]
+}
+
+// timed tells whether some share has a window.
+func (sh *shares) timed() bool { return sh.aside != nil && len(sh.aside.windows) > 0 }
 
 // holds tells whether the window of a share holds at the instant.
 func (sh *shares) holds(i int, at int64) bool {
-	if sh.windows == nil {
+	if !sh.timed() {
 		return true
 	}
-	w := &(*sh.windows)[i]
+	w := &sh.aside.windows[i]
 	return w.start <= at && at < w.end
 }
 
 // window is that of a share.
 func (sh *shares) window(i int) access.Window {
-	if sh.windows == nil {
+	if !sh.timed() {
 		return access.Window{}
 	}
-	return (*sh.windows)[i].window()
+	return sh.aside.windows[i].window()
 }
 
-func (sh *shares) is(table uint32, record string) bool {
-	return sh.table == table && string(sh.record) == record
+// book is the shares of all records, in rows that are used again when the last
+// share of a record ends.
+type book struct {
+	rows  rows[shares]
+	index index // spaces are tables
+	spare *spare
+}
+
+// spare is a row that no record's shares have any more.
+type spare struct {
+	row  uint32
+	next *spare
+}
+
+// find returns the row of the record's shares, or nil, and its number.
+func (k *book) find(table uint32, record string) (*shares, uint32) {
+	for w := k.index.walk(k.index.hash(table, record)); ; {
+		n, ok := w.next()
+		if !ok {
+			return nil, 0
+		}
+		if sh := k.rows.get(n); sh.is(table, record) {
+			return sh, n
+		}
+	}
 }
 
 func (b *builder) putRecord(o access.Record) {
@@ -73,76 +138,108 @@ func (b *builder) dropRecord(o access.Record) {
 	b.s.records.remove(b.table(o.Table), string(o.ID), b.edit)
 }
 
-// sharesOf returns the record's shares, ready to be changed.
-func (b *builder) sharesOf(table uint32, record access.RecordID) *shares {
-	sh, ok := b.s.shares.get(table, string(record))
-	switch {
-	case !ok:
-		sh = &shares{edit: b.edit, table: table, number: b.s.numbered.count, record: record}
-		if free := b.s.spare; free != nil {
-			sh.number, b.s.spare = free.number, free.next
+// editShares returns the row of the record's shares, ready to be changed, and its
+// number. It makes one for a record that has none.
+func (b *builder) editShares(table uint32, record access.RecordID) (*shares, uint32) {
+	k := &b.s.shares
+	found, n := k.find(table, string(record))
+	if found == nil {
+		n = k.rows.count
+		if k.spare != nil {
+			n, k.spare = k.spare.row, k.spare.next
 		}
-	case sh.edit == b.edit:
-		return sh
-	default:
-		c := *sh
-		c.edit, c.list = b.edit, slices.Clone(sh.list)
-		if sh.windows != nil {
-			w := slices.Clone(*sh.windows)
-			c.windows = &w
+		k.index.add(k.index.hash(table, string(record)), n, b.edit)
+		sh := k.rows.own(n, b.edit)
+		*sh = shares{table: table, length: uint8(min(len(record), math.MaxUint8))}
+		if copy(sh.id[:], record) < len(record) {
+			sh.aside = &sharesAside{edit: b.edit, record: record}
 		}
-		sh = &c
+		return sh, n
 	}
-	b.s.shares.set(table, string(record), sh, b.edit)
-	*b.s.numbered.own(sh.number, b.edit) = sh
-	return sh
+	sh := k.rows.own(n, b.edit)
+	if sh.aside != nil && sh.aside.edit != b.edit {
+		c := *sh.aside
+		c.edit, c.list, c.windows = b.edit, slices.Clone(c.list), slices.Clone(c.windows)
+		sh.aside = &c
+	}
+	return sh, n
+}
+
+// spread puts aside what the row would have no room for.
+func (b *builder) spread(sh *shares) *sharesAside {
+	if sh.aside == nil {
+		aside := &sharesAside{edit: b.edit, record: sh.record()}
+		for i := range sh.count() {
+			aside.list = append(aside.list, sh.at(i))
+		}
+		sh.aside = aside
+	}
+	return sh.aside
 }
 
 func (b *builder) putShare(o *access.Share) {
-	to := b.who(o.Principal)
-	list := b.sharesOf(b.table(o.Table), o.Record)
-	i := list.find(to)
+	to := share{b.who(o.Principal), o.Rights, o.Inherited}
+	sh, n := b.editShares(b.table(o.Table), o.Record)
+	i := sh.find(to.who)
 	if i < 0 {
-		i = len(list.list)
-		list.list = append(list.list, share{})
-		if list.windows != nil {
-			*list.windows = append(*list.windows, period{})
-		}
-		link(b, &b.s.sharedWith, pairOf(uint32(to), list.number))
+		i = sh.count()
+		link(b, &b.s.sharedWith, pairOf(uint32(to.who), n))
 	}
-	list.list[i] = share{to, (o.Rights | o.Inherited) &^ access.RightsOf(access.Create), o.Rights, o.Inherited}
-	if list.windows == nil && !o.Window.Open() {
-		w := make([]period, len(list.list))
-		for j := range w {
-			w[j].start, w[j].end = micros(access.Window{})
-		}
-		list.windows = &w
+	if sh.aside == nil && i < fewShares && o.Window.Open() {
+		sh.few = max(sh.few, uint8(i+1))
+		sh.who[i], sh.own[i], sh.inherited[i] = to.who, to.own, to.inherited
+		return
 	}
-	if list.windows != nil {
-		w := &(*list.windows)[i]
-		w.start, w.end = micros(o.Window)
+	aside := b.spread(sh)
+	if i == len(aside.list) {
+		aside.list = append(aside.list, share{})
 	}
+	aside.list[i] = to
+	if len(aside.windows) == 0 && o.Window.Open() {
+		return
+	}
+	for len(aside.windows) < len(aside.list) {
+		var w period
+		w.start, w.end = micros(access.Window{})
+		aside.windows = append(aside.windows, w)
+	}
+	aside.windows[i].start, aside.windows[i].end = micros(o.Window)
 }
 
 func (b *builder) dropShare(o access.Share) {
 	table, to := b.table(o.Table), b.who(o.Principal)
-	list := b.sharesOf(table, o.Record)
-	if i := list.find(to); i >= 0 {
-		list.list = slices.Delete(list.list, i, i+1)
-		if list.windows != nil {
-			*list.windows = slices.Delete(*list.windows, i, i+1)
-		}
-		unlink(b, &b.s.sharedWith, pairOf(uint32(to), list.number))
+	if found, _ := b.s.shares.find(table, string(o.Record)); found == nil || found.find(to) < 0 {
+		return
 	}
-	if len(list.list) == 0 {
-		b.s.shares.remove(table, string(o.Record), b.edit)
-		*b.s.numbered.own(list.number, b.edit) = nil
-		b.s.spare = &spare{list.number, b.s.spare}
+	sh, n := b.editShares(table, o.Record)
+	i := sh.find(to)
+	unlink(b, &b.s.sharedWith, pairOf(uint32(to), n))
+	if sh.count() == 1 {
+		k := &b.s.shares
+		k.index.remove(k.index.hash(table, string(o.Record)), n, b.edit)
+		*sh = shares{}
+		k.spare = &spare{n, k.spare}
+		return
+	}
+	if sh.aside == nil {
+		last := sh.at(sh.count() - 1)
+		sh.who[i], sh.own[i], sh.inherited[i] = last.who, last.own, last.inherited
+		sh.few--
+		return
+	}
+	sh.aside.list = slices.Delete(sh.aside.list, i, i+1)
+	if len(sh.aside.windows) > 0 {
+		sh.aside.windows = slices.Delete(sh.aside.windows, i, i+1)
 	}
 }
 
 func (sh *shares) find(w who) int {
-	return slices.IndexFunc(sh.list, func(x share) bool { return x.who == w })
+	for i := range sh.count() {
+		if sh.at(i).who == w {
+			return i
+		}
+	}
+	return -1
 }
 
 // findPrincipal finds what is shared with a principal, or -1.

@@ -44,8 +44,8 @@ type Snapshot struct {
 	profiles      []profile
 
 	assignments  dict[*assignment]
-	records      dict[*record]       // spaces are tables
-	shares       dict[*shares]       // spaces are tables
+	records      dict[*record] // spaces are tables
+	shares       book
 	columnShares dict[*columnShares] // spaces are tables
 
 	// What is found the other way round. Members of default teams are listed too;
@@ -55,9 +55,7 @@ type Snapshot struct {
 	placed     sorted[pair]   // by position: users
 	profiled   sorted[pair]   // by profile: principals
 	holders    sorted[holder] // by role and unit: principals
-	sharedWith sorted[pair]   // by principal: numbers of shares
-	numbered   rows[*shares]  // by number; nil where none has it now
-	spare      *spare         // numbers to be given out again
+	sharedWith sorted[pair]   // by principal: rows of shares
 
 	userCount, tableCount int // that exist
 }
@@ -279,14 +277,14 @@ func newBuilder(env access.Environment, rev access.Revision, n sizes) *builder {
 		s: &Snapshot{
 			revision:      rev,
 			env:           env,
-			users:         newPeople(seed, n.users, e),
+			users:         people{index: newIndex(seed, n.users, e)},
 			teamIndex:     newDict[*named](seed, n.teams, e),
 			tree:          tree{index: newDict[*named](seed, n.units, e), root: noUnit},
 			tableIndex:    map[access.TableID]uint32{},
 			roleIndex:     map[access.RoleID]uint32{},
 			assignments:   newDict[*assignment](seed, n.assignments, e),
 			records:       newDict[*record](seed, n.records, e),
-			shares:        newDict[*shares](seed, n.shares, e),
+			shares:        book{index: newIndex(seed, n.shares, e)},
 			columnShares:  newDict[*columnShares](seed, n.columnShares, e),
 			positionIndex: map[access.PositionID]uint32{},
 			profileIndex:  map[access.ProfileID]uint32{},
