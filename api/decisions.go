@@ -7,6 +7,7 @@ import (
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/engine"
+	"github.com/ambit-iam/ambit/model"
 	"github.com/ambit-iam/ambit/tenant"
 )
 
@@ -17,6 +18,7 @@ func (s *Server) decisionRoutes() {
 	handle(s, Route{"POST", environment + "explain", "", 0}, "explain", "Ask why, or what is missing", s.explain)
 	handle(s, Route{"POST", environment + "rights", "", 0}, "rights", "Ask which actions a user may do on a record or table", s.rights)
 	handle(s, Route{"POST", environment + "filter", "", 0}, "filter", "Ask which records of a table a user may do something with", s.filter)
+	handle(s, Route{"POST", environment + "diff", model.TableDecision, access.Read}, "diff", "Ask who would gain and lose what by some changes; writes nothing", s.diff)
 	handle(s, Route{"GET", environment + "users/{user}/access", "", 0}, "what", "List what a user may do", s.what)
 }
 
@@ -178,15 +180,17 @@ func (s *Server) checkAll(ctx context.Context, in *struct {
 			a = engine.Answer{Err: faults[i]}
 		}
 		s.count(in.Environment, a.Decision, a.Err)
-		one := &out.Body.Answers[i]
-		if a.Err != nil {
-			one.Problem = s.problemOf(ctx, a.Err)
-			continue
-		}
-		w := answer(asked[i], a.Decision, in.Body.Moment)
-		*one = OneAnswer{Allowed: w.Allowed, Reason: w.Reason, OfImpersonator: w.OfImpersonator, Depth: w.Depth, ValidUntil: w.ValidUntil}
+		out.Body.Answers[i] = s.one(ctx, asked[i], a)
 	}
 	return out, nil
+}
+
+func (s *Server) one(ctx context.Context, q engine.Question, a engine.Answer) OneAnswer {
+	if a.Err != nil {
+		return OneAnswer{Problem: s.problemOf(ctx, a.Err)}
+	}
+	w := answer(q, a.Decision, Moment{})
+	return OneAnswer{Allowed: w.Allowed, Reason: w.Reason, OfImpersonator: w.OfImpersonator, Depth: w.Depth, ValidUntil: w.ValidUntil}
 }
 
 // Explanation is an answer with its origins, or with what is missing.

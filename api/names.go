@@ -73,6 +73,16 @@ func unitNamed(state *access.State, name string) (access.BusinessUnitID, error) 
 	return "", cannotJudge("business unit %q is not in environment %s", name, state.Environment.ID)
 }
 
+func roleNamed(state *access.State, name string) (access.Role, error) {
+	if r, ok := state.Roles[access.RoleID(name)]; ok {
+		return r, nil
+	}
+	if r, ok := state.RoleByName(name); ok {
+		return r, nil
+	}
+	return access.Role{}, cannotJudge("role %q is not in environment %s", name, state.Environment.ID)
+}
+
 func principalNamed(state *access.State, text string) (access.Principal, error) {
 	kind, name, _ := strings.Cut(text, ":")
 	switch kind {
