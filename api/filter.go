@@ -88,7 +88,7 @@ func (s *Server) filter(ctx context.Context, in *struct {
 	for i, c := range f.All {
 		out.Body.All[i] = FilterClause{Everything: c.Everything, Users: c.Users, Teams: c.Teams, Records: c.Records}
 		for _, run := range c.Units {
-			out.Body.All[i].BusinessUnits = append(out.Body.All[i].BusinessUnits, run.IDs...)
+			out.Body.All[i].BusinessUnits = append(out.Body.All[i].BusinessUnits, run.IDs()...)
 		}
 	}
 	if said.SQL == nil {

@@ -91,7 +91,7 @@ func byHand(f engine.Filter) string {
 	in("owner_kind = 'team' AND ", "owner", strs(c.Teams))
 	var units []string
 	for _, r := range c.Units {
-		units = append(units, strs(r.IDs)...)
+		units = append(units, strs(r.IDs())...)
 	}
 	in("", "unit", units)
 	in("", "id", strs(c.Records))

@@ -3,8 +3,10 @@ package engine_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,10 +33,12 @@ func tableID(i int) access.TableID { return access.TableID(fmt.Sprintf("table%03
 // units, 20 roles over 100 tables, four memberships and one role of their own for
 // each user, one or two roles for each team, and an elevation for every hundredth
 // user.
-func organisation(users int) *access.State {
+func organisation(users int) *access.State { return sized(users, users/25, 200) }
+
+func sized(users, teams, units int) *access.State {
 	rng := rand.New(rand.NewPCG(1, 2))
 	st := access.NewState(company)
-	units, teams, roles, tables := 200, users/25, 20, 100
+	roles, tables := 20, 100
 	put := func(o access.Object) { st.Apply(access.Put(o)) }
 	for i := range units {
 		b := access.BusinessUnit{Environment: company, ID: unitID(i), Name: fmt.Sprint("Unit ", i)}
@@ -354,4 +358,100 @@ func BenchmarkDiff(b *testing.B) {
 	for range b.N {
 		require.NotEmpty(b, after.Diff(before).Gained)
 	}
+}
+
+// vast is an organisation of 50,000 users, or of as many as AMBIT_BENCH_USERS
+// says: a million takes minutes to make. There are teams for every 20 of them,
+// units for every 100, and ten records shared with each of them by their teams.
+func vast(b *testing.B) *access.State {
+	users := 50_000
+	if n := os.Getenv("AMBIT_BENCH_USERS"); n != "" {
+		var err error
+		users, err = strconv.Atoi(n)
+		require.NoError(b, err)
+	}
+	st := sized(users, users/20, users/100)
+	for i := range users / 10 {
+		st.Apply(access.Put(access.Share{
+			Environment: company, Table: tableID(i % 100), Record: access.RecordID(fmt.Sprint("record-", i)),
+			Principal: teamID(i % (users / 20)).Principal(), Rights: access.RightsOf(access.Read),
+		}))
+	}
+	return st
+}
+
+// BenchmarkFilter makes filters for users in a random order, each for another
+// table, and reports the time of one and of the costliest hundredth.
+func BenchmarkFilter(b *testing.B) {
+	st := vast(b)
+	s, err := engine.New(st, 1)
+	require.NoError(b, err)
+	users := shuffled(st, len(st.Users), 1).ids
+	var times []float64
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		start := time.Now()
+		if _, err := s.Filter(engine.FilterQuestion{User: users[i%len(users)], Action: access.Read, Table: tableID(i % 100), At: noon}); err != nil {
+			b.Fatal(err)
+		}
+		times = append(times, float64(time.Since(start).Nanoseconds()))
+	}
+	slices.Sort(times)
+	b.ReportMetric(times[len(times)*99/100], "ns/p99")
+	b.ReportMetric(float64(len(users)), "users")
+}
+
+// BenchmarkFilterOfManyTeams is for a user in 1,000 teams.
+func BenchmarkFilterOfManyTeams(b *testing.B) {
+	st := sized(2_000, 2_000, 200)
+	for i := range 1_000 {
+		st.Apply(access.Put(access.Membership{Environment: company, Team: teamID(i), User: userID(1)}))
+	}
+	s, err := engine.New(st, 1)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		_, err := s.Filter(engine.FilterQuestion{User: userID(1), Action: access.Read, Table: tableID(i % 100), At: noon})
+		require.NoError(b, err)
+	}
+}
+
+// BenchmarkWho asks who may read single records, page by page, and reports the
+// time for each user listed, as times one lookup in a Go map of the same users
+// (see BenchmarkCheck), and how many users were listed for a question.
+func BenchmarkWho(b *testing.B) {
+	st := vast(b)
+	s, err := engine.New(st, 1)
+	require.NoError(b, err)
+	users := len(st.Users)
+	ids, owners := shuffled(st, users, 1).ids, shuffled(st, users, 2)
+	listed, asked, j, sum := 0, 0, 0, 0
+	times := inTurns(50, func() {
+		for range 10_000 {
+			if st.Users[ids[j]].Enabled {
+				sum++
+			}
+			j = (j + 1) % users
+		}
+	})
+	b.ResetTimer()
+	start := time.Now()
+	for i := 0; b.Loop(); i++ {
+		q := engine.WhoQuestion{
+			Action: access.Read, Table: tableID(i % 100), At: noon, Limit: 1000,
+			Record: &engine.Record{ID: access.RecordID(fmt.Sprint("record-", i)), Owner: owners.ids[i%users].Principal(), BusinessUnit: owners.units[i%users]},
+		}
+		for more := true; more; more = q.After != "" {
+			w, err := s.Who(q)
+			require.NoError(b, err)
+			listed += len(w.Users)
+			q.After = w.Next
+		}
+		asked++
+	}
+	each := float64(time.Since(start).Nanoseconds()) / float64(listed)
+	require.NotZero(b, sum)
+	b.ReportMetric(each, "ns/listed")
+	b.ReportMetric(each/(times[0]/10_000), "m/listed")
+	b.ReportMetric(float64(listed)/float64(asked), "listed")
 }

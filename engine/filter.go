@@ -68,10 +68,12 @@ type Clause struct {
 // UnitRun is a run of business units in the tree's pre-order, such as a unit with
 // all below it.
 type UnitRun struct {
-	IDs []access.BusinessUnitID
-
+	of          *Snapshot
 	first, last uint32 // places
 }
+
+// IDs lists the units, in pre-order.
+func (r UnitRun) IDs() []access.BusinessUnitID { return r.of.unitsBetween(r.first, r.last) }
 
 // MarshalJSON lists the units by id.
 func (c Clause) MarshalJSON() ([]byte, error) {
@@ -87,7 +89,7 @@ func (c Clause) MarshalJSON() ([]byte, error) {
 func (c Clause) unitIDs() []access.BusinessUnitID {
 	var ids []access.BusinessUnitID
 	for _, r := range c.Units {
-		ids = append(ids, r.IDs...)
+		ids = append(ids, r.IDs()...)
 	}
 	return ids
 }
@@ -110,27 +112,48 @@ func (s *Snapshot) Filter(q FilterQuestion) (Filter, error) {
 	if !d.Allowed {
 		return f, nil
 	}
-	for _, name := range q.By {
-		if _, secured := s.tables[s.tableIndex[q.Table]].secured(name); secured {
-			f.Reason = NoColumnAccess
-			return f, nil
+	subjects := make([]asked, 1, 2)
+	if err := s.resolve(&ask, &subjects[0]); err != nil {
+		return Filter{}, err
+	}
+	if q.Impersonator != "" {
+		subjects = subjects[:2]
+		ask = ask.ofImpersonator()
+		if err := s.resolve(&ask, &subjects[1]); err != nil {
+			return Filter{}, err
 		}
 	}
 	next := int64(math.MaxInt64)
-	for _, u := range []access.UserID{q.User, q.Impersonator} {
-		if u == "" {
-			continue
+	for i := range subjects {
+		next = min(next, s.boundary(&subjects[i], subjects[i].at))
+	}
+	for i := range subjects {
+		if !s.mayFilterBy(&subjects[i], q.By) {
+			f.Reason, f.OfImpersonator, f.All = NoColumnAccess, i == 1, nil
+			break
 		}
-		var a asked
-		if err := s.resolve(&Question{User: u, Action: q.Action, Table: q.Table, At: q.At, Channel: q.Channel}, &a); err != nil {
-			return Filter{}, err
-		}
-		f.All = append(f.All, s.clause(&a, &next))
+		f.All = append(f.All, s.clause(&subjects[i], &next))
 	}
 	if f.ValidUntil = (time.Time{}); next != math.MaxInt64 {
 		f.ValidUntil = fromMicros(next)
 	}
 	return f, nil
+}
+
+// mayFilterBy tells whether each of the columns that is secured shows clear in
+// lists (Rule FLS-6).
+func (s *Snapshot) mayFilterBy(a *asked, columns []string) bool {
+	t := &s.tables[a.table]
+	for _, name := range columns {
+		i, secured := t.secured(name)
+		if !secured {
+			continue
+		}
+		if g := s.columnGrants(a, i, a.at); !g.read || t.columns[i].mask != nil && g.unmasked != access.UnmaskedAllRecords {
+			return false
+		}
+	}
+	return true
 }
 
 // clause lists all that gives the user the action on records of the table, once
@@ -141,7 +164,6 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 	var teams []uint32 // whose records the user reaches
 	var runs []UnitRun // as found
 	own := false       // the user's records, and those of all the user's teams
-	*next = min(*next, s.boundary(a, a.at))
 	s.each(a.user, a.at, func(_ *assignment, g grant, b *bound, team uint32) {
 		cell := a.line[g.role]
 		d := b.limit(a, cell.depth())
@@ -150,12 +172,12 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 		}
 		sp := s.span(g.unit)
 		switch {
-		case d == access.Global || a.kind == access.NotOwned || d == access.Deep && sp.first == 1: // the root
+		case d == access.Global || a.kind == access.NotOwned || d == access.Deep && g.unit == s.tree.root:
 			c.Everything = true
 		case d == access.Deep:
-			runs = append(runs, UnitRun{first: sp.first, last: sp.last})
+			runs = append(runs, UnitRun{s, sp.first, sp.last})
 		case d == access.Local:
-			runs = append(runs, UnitRun{first: sp.first, last: sp.first})
+			runs = append(runs, UnitRun{s, sp.first, sp.first})
 		}
 		if team == noTeam || d == access.Basic && cell>>inheritsBit&1 != 0 { // Rules ROLE-5, ROLE-8
 			own = true
@@ -166,7 +188,7 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 	if c.Everything {
 		return c
 	}
-	c.Units = s.unite(runs)
+	c.Units = unite(runs)
 	if a.kind != access.UserOrTeam {
 		return c
 	}
@@ -179,13 +201,44 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 			c.Teams = append(c.Teams, t.data.ID)
 		}
 	}
-	c.share(s, a, who(a.user.number), next)
-	for _, n := range s.teamsOf(a.user) {
-		c.share(s, a, who(n)|teamBit, next)
+	shared := append(s.standsFor(a.user), everybody)
+	s.eachReport(a, func(r *user) {
+		c.Users = append(c.Users, r.aside.data.ID) // Rule HIER-2
+		of := s.standsFor(r)
+		for _, w := range of[1:] {
+			if t := s.teams.get(w.number()).aside; t.owns {
+				c.Teams = append(c.Teams, t.data.ID)
+			}
+		}
+		shared = append(shared, of...)
+	})
+	for _, w := range inOrder(shared) {
+		c.share(s, a, w, next)
 	}
-	c.share(s, a, everybody, next)
 	c.Users, c.Teams, c.Records = inOrder(c.Users), inOrder(c.Teams), inOrder(c.Records)
 	return c
+}
+
+// standsFor lists the user and the user's teams.
+func (s *Snapshot) standsFor(u *user) []who {
+	out := []who{who(u.number)}
+	for _, n := range s.teamsOf(u) {
+		out = append(out, who(n)|teamBit)
+	}
+	return out
+}
+
+// eachReport yields those whose access to records of the table passes up to the
+// user, maybe more than once.
+func (s *Snapshot) eachReport(a *asked, yield func(r *user)) {
+	b := *a
+	b.record = true // hierarchies are about records
+	if levels := s.levels(&b); levels > 0 {
+		s.reportsBelow(a.user, levels, func(r *user) bool {
+			yield(r)
+			return true
+		})
+	}
 }
 
 // share adds the records of the table that are shared with the principal for the
@@ -225,8 +278,8 @@ func inOrder[T cmp.Ordered](list []T) []T {
 	return slices.Compact(list)
 }
 
-// unite sorts the runs, joins those that overlap, and names their units.
-func (s *Snapshot) unite(runs []UnitRun) []UnitRun {
+// unite sorts the runs and joins those that overlap.
+func unite(runs []UnitRun) []UnitRun {
 	slices.SortFunc(runs, func(x, y UnitRun) int { return cmp.Compare(x.first, y.first) })
 	out := runs[:0]
 	for _, r := range runs {
@@ -235,9 +288,6 @@ func (s *Snapshot) unite(runs []UnitRun) []UnitRun {
 		} else {
 			out = append(out, r)
 		}
-	}
-	for i, r := range out {
-		out[i].IDs = s.unitsBetween(r.first, r.last)
 	}
 	return out
 }

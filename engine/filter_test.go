@@ -38,9 +38,12 @@ func TestRule_EVAL_7_TheFilterSelectsWhatCheckAllows(t *testing.T) {
 		st := enginetest.Organisation(p)
 		s, err := engine.New(st, 7)
 		require.NoError(t, err)
-		ids := recordIDs(st)
+		ids, users := recordIDs(st), slices.Sorted(maps.Keys(st.Users))
 		for range 30 {
 			base := enginetest.Question(p, st)
+			if base.Impersonator == "" && p(6) == 0 {
+				base.Impersonator = users[p(len(users))]
+			}
 			q := engine.FilterQuestion{User: base.User, Action: base.Action, Table: base.Table, At: base.At, Channel: base.Channel, Impersonator: base.Impersonator}
 			f, err := s.Filter(q)
 			ask := engine.Question{User: q.User, Action: q.Action, Table: q.Table, At: q.At, Channel: q.Channel, Impersonator: q.Impersonator}
@@ -175,6 +178,7 @@ func TestRule_EVAL_7_WhatCannotBeJudgedHasNoFilter(t *testing.T) {
 		"no table":             {func(q *engine.FilterQuestion) { q.Table = "" }, engine.ErrUnknown},
 		"an unknown table":     {func(q *engine.FilterQuestion) { q.Table = "x" }, engine.ErrUnknown},
 		"an unknown action":    {func(q *engine.FilterQuestion) { q.Action = access.Actions }, engine.ErrUnknown},
+		"an unknown channel":   {func(q *engine.FilterQuestion) { q.Channel = "fax" }, engine.ErrQuestion},
 		"impersonated by none": {func(q *engine.FilterQuestion) { q.Impersonator = "zoe" }, engine.ErrUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,4 +189,94 @@ func TestRule_EVAL_7_WhatCannotBeJudgedHasNoFilter(t *testing.T) {
 			require.False(t, f.Selects(engine.Record{Owner: access.UserID("anna").Principal(), BusinessUnit: "oslo"}))
 		})
 	}
+}
+
+func TestRule_FLS_6_NoSelectionByWhatIsNotShownInLists(t *testing.T) {
+	table := access.Table{Environment: "e", ID: "account", Columns: []access.Column{
+		{Name: "budget", Secured: true}, {Name: "iban", Secured: true, Mask: &access.Mask{Pattern: ".", Replace: "*"}}, {Name: "limit", From: []string{"budget"}},
+	}}
+	gives := func(lines ...access.ProfileColumn) []access.Object {
+		for i := range lines {
+			lines[i].Table = "account"
+		}
+		return append(reads(access.Basic), table, access.Profile{Environment: "e", ID: "p", Columns: lines},
+			access.ProfileMember{Environment: "e", Profile: "p", Principal: access.TeamID("crew").Principal()})
+	}
+	until := access.Window{End: noon.Add(time.Hour)}
+	administrator := []access.Object{
+		access.Role{Environment: "e", ID: "all", Name: "all", BusinessUnit: "root", All: true},
+		access.Assignment{Environment: "e", ID: "all", Role: "all", Principal: access.UserID("anna").Principal(), BusinessUnit: "root", Window: until},
+	}
+	for name, c := range map[string]struct {
+		more []access.Object
+		by   []string
+		want engine.Reason
+	}{
+		"by a column that is not secured":                     {gives(), []string{"name"}, engine.Allowed},
+		"by a secured one":                                    {gives(), []string{"name", "budget"}, engine.NoColumnAccess},
+		"by one calculated from it":                           {gives(access.ProfileColumn{Column: "budget", Read: true}), []string{"limit"}, engine.NoColumnAccess},
+		"by one that may be read":                             {gives(access.ProfileColumn{Column: "budget", Read: true}), []string{"budget"}, engine.Allowed},
+		"by one that may only be set":                         {gives(access.ProfileColumn{Column: "budget", Update: true, Create: true}), []string{"budget"}, engine.NoColumnAccess},
+		"by one that is read masked":                          {gives(access.ProfileColumn{Column: "iban", Read: true}), []string{"iban"}, engine.NoColumnAccess},
+		"by one that is read unmasked in one record":          {gives(access.ProfileColumn{Column: "iban", Read: true, Unmasked: access.UnmaskedOneRecord}), []string{"iban"}, engine.NoColumnAccess},
+		"by one that is read unmasked in all":                 {gives(access.ProfileColumn{Column: "iban", Read: true, Unmasked: access.UnmaskedAllRecords}), []string{"iban"}, engine.Allowed},
+		"by any, for an administrator":                        {append(gives(), administrator...), []string{"budget", "iban", "limit"}, engine.Allowed},
+		"by one that is shared of a record, which is no list": {append(gives(), access.ColumnShare{Environment: "e", Table: "account", Record: "1", Column: "budget", Principal: access.UserID("anna").Principal(), Read: true}), []string{"budget"}, engine.NoColumnAccess},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := records(t, c.more...).Filter(engine.FilterQuestion{User: "anna", Action: access.Read, Table: "account", At: noon, By: c.by})
+			require.NoError(t, err)
+			require.Equal(t, c.want, f.Reason)
+			require.Equal(t, c.want == engine.Allowed, f.Selects(engine.Record{Owner: access.UserID("anna").Principal(), BusinessUnit: "oslo"}))
+		})
+	}
+	t.Run("until the administrator's role ends", func(t *testing.T) {
+		f, err := records(t, append(gives(), administrator...)...).Filter(engine.FilterQuestion{User: "anna", Action: access.Read, Table: "account", At: noon, By: []string{"budget"}})
+		require.NoError(t, err)
+		require.Equal(t, until.End, f.ValidUntil)
+	})
+}
+
+func TestRule_EVAL_7_FilterOnBehalfOfAnotherAsksBoth(t *testing.T) {
+	role := access.Role{Environment: "e", ID: "act", Name: "act", BusinessUnit: "root", Miscellaneous: []string{engine.ActOnBehalf},
+		Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Basic}}}
+	s := records(t, append(reads(access.Deep), role,
+		access.Assignment{Environment: "e", ID: "b", Role: "act", Principal: access.UserID("bert").Principal(), BusinessUnit: "south"},
+		access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("bert").Principal(), Rights: access.RightsOf(access.Read)})...)
+	f, err := s.Filter(engine.FilterQuestion{User: "anna", Action: access.Read, Table: "account", At: noon, Impersonator: "bert"})
+	require.NoError(t, err)
+	require.Len(t, f.All, 2)
+	bert := access.UserID("bert").Principal()
+	require.True(t, f.Selects(engine.Record{Owner: bert, BusinessUnit: "oslo"}), "both reach it")
+	require.False(t, f.Selects(engine.Record{Owner: bert, BusinessUnit: "south"}), "only bert does")
+	require.False(t, f.Selects(engine.Record{Owner: access.UserID("anna").Principal(), BusinessUnit: "oslo"}), "only anna does")
+	require.True(t, f.Selects(engine.Record{ID: "1", Owner: access.UserID("anna").Principal(), BusinessUnit: "oslo"}), "it is shared with bert")
+	where, _, err := f.SQL(engine.PostgreSQL, columns)
+	require.NoError(t, err)
+	require.Contains(t, where, ") AND (")
+
+	f, err = s.Filter(engine.FilterQuestion{User: "bert", Action: access.Read, Table: "account", At: noon, Impersonator: "anna"})
+	require.NoError(t, err)
+	require.Equal(t, engine.MayNotImpersonate, f.Reason)
+	require.True(t, f.OfImpersonator)
+	where, _, err = f.SQL(engine.SQLite, columns)
+	require.NoError(t, err)
+	require.Equal(t, "1 = 0", where)
+}
+
+func TestRule_HIER_2_FilterOfAManagerReachesWhatReportsOwnAndAreSharedWith(t *testing.T) {
+	anna := access.User{Environment: "e", ID: "anna", Login: "anna", BusinessUnit: "north", Enabled: true}
+	carl := access.User{Environment: "e", ID: "carl", Login: "carl", BusinessUnit: "oslo", Enabled: true, Manager: "anna"}
+	dora := access.User{Environment: "e", ID: "dora", Login: "dora", BusinessUnit: "oslo", Enabled: true, Manager: "carl"}
+	s := records(t, append(reads(access.Basic), anna, carl, dora,
+		access.Environment{ID: "e", Modernized: true, Hierarchy: &access.Hierarchy{Depth: 1}},
+		access.Team{Environment: "e", ID: "club", BusinessUnit: "south"},
+		access.Membership{Environment: "e", Team: "club", User: "carl"},
+		access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("carl").Principal(), Rights: access.RightsOf(access.Read)},
+		access.Share{Environment: "e", Table: "account", Record: "2", Principal: access.TeamID("club").Principal(), Rights: access.RightsOf(access.Read)},
+		access.Share{Environment: "e", Table: "account", Record: "3", Principal: access.UserID("dora").Principal(), Rights: access.RightsOf(access.Read)})...)
+	f := filter(t, s, "account")
+	require.Equal(t, []engine.Clause{{
+		Users: []access.UserID{"anna", "carl"}, Teams: []access.TeamID{"club", "crew", "default:north", "default:oslo"}, Records: []access.RecordID{"1", "2"},
+	}}, f.All)
 }

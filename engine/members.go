@@ -107,6 +107,7 @@ func (b *builder) user(id access.UserID) *user {
 		u.unit, u.manager, u.length = noUnit, noUser, uint8(min(len(id), math.MaxUint8))
 		copy(u.id[:], id)
 		u.aside = &userAside{edit: b.edit, position: noPosition, data: access.User{ID: id}}
+		link(b, &b.s.order, place{id, u.number})
 		return u
 	}
 	u = b.s.users.rows.own(u.number, b.edit)

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"math"
+	"slices"
 
 	"github.com/ambit-iam/ambit/access"
 )
@@ -47,6 +48,8 @@ type Snapshot struct {
 	records      dict[*record] // spaces are tables
 	shares       book
 	columnShares dict[*columnShares] // spaces are tables
+
+	order sorted[place] // all users that have a row, by id
 
 	// What is found the other way round. Members of default teams are listed too;
 	// whoever is listed as a member or holder need not exist.
@@ -90,8 +93,8 @@ func New(st *access.State, rev access.Revision) (*Snapshot, error) {
 	for _, o := range st.Profiles {
 		b.putProfile(o)
 	}
-	for _, o := range st.Users {
-		b.putUser(o)
+	for _, id := range slices.Sorted(maps.Keys(st.Users)) { // so that rows lie in the order of ids, at first
+		b.putUser(st.Users[id])
 	}
 	for _, o := range st.Teams {
 		b.putTeam(o)
@@ -354,4 +357,5 @@ func (b *builder) build() {
 		x.build(b.edit)
 	}
 	b.s.holders.build(b.edit)
+	b.s.order.build(b.edit)
 }
