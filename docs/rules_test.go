@@ -64,6 +64,7 @@ func catalogue(t *testing.T) map[string]standing {
 	text, err := os.ReadFile("rules.md")
 	require.NoError(t, err)
 	rules := map[string]standing{}
+	lookups := map[string]bool{} // rules whose letters those of reliability have, too
 	for i, line := range strings.Split(string(text), "\n") {
 		cells := strings.Split(strings.Trim(line, "| "), " | ")
 		if !strings.HasPrefix(line, "| ") || len(ids(cells[0], nil)) == 0 {
@@ -84,7 +85,12 @@ func catalogue(t *testing.T) map[string]standing {
 			require.Fail(t, "a row has two or three cells", "rules.md:%d: %s", i+1, line)
 		}
 		for _, id := range ids(cells[0], nil) {
-			require.NotContains(t, rules, id, "rules.md:%d: %s is listed twice", i+1, id)
+			if lookups[id] {
+				s.codeless = false // for both that have the letters
+			} else {
+				require.NotContains(t, rules, id, "rules.md:%d: %s is listed twice", i+1, id)
+			}
+			lookups[id] = strings.HasSuffix(cells[0], " (lookups)")
 			rules[id] = s
 		}
 	}
@@ -186,6 +192,59 @@ func TestRulesAreThoseOfTheCatalogue(t *testing.T) {
 	}
 	slices.Sort(faults)
 	require.Empty(t, faults, strings.Join(faults, "\n"))
+}
+
+// model counts the rules of the access model, by prefix; of the CMK rules the third
+// is one.
+var model = map[string]int{
+	"OWN": 14, "BU": 11, "ROLE": 15, "TEAM": 10, "SHARE": 10, "REL": 3, "EVAL": 12, "FLS": 9, "HIER": 10, "ESG": 6, "LIC": 1, "ACC": 6, "JIT-E": 4,
+}
+
+// Each of them is shown by a case of the decision tables, or by a test that has its
+// name.
+func TestEveryRuleOfTheAccessModelHasACaseOrATest(t *testing.T) {
+	shown := map[string]bool{}
+	cases, err := filepath.Glob("../testdata/decisions/*.yaml")
+	require.NoError(t, err)
+	for _, path := range cases {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`\brule: ([A-Z]+(?:-E)?-\d+),`).FindAllStringSubmatch(string(b), -1) {
+			shown[m[1]] = true
+		}
+	}
+	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile("[\"`]Rule ([A-Z]+(?:-E)?-\\d+):").FindAllStringSubmatch(string(b), -1) {
+			shown[m[1]] = true // the name of a case within a test
+		}
+		for _, m := range testName.FindAllStringSubmatch(string(b), -1) {
+			for _, id := range inName.FindAllStringSubmatch(m[1], -1) {
+				if !strings.Contains(string(b), `rule(t, "`) { // those that only run cases
+					shown[strings.ReplaceAll(id[1], "_", "-")+"-"+id[2]] = true
+				}
+			}
+		}
+		return err
+	}))
+	rules := catalogue(t)
+	all := []string{"CMK" + "-3"}
+	for prefix, n := range model {
+		for i := range n {
+			all = append(all, fmt.Sprintf("%s-%d", prefix, i+1))
+		}
+	}
+	slices.Sort(all)
+	for _, id := range all {
+		require.Contains(t, rules, id)
+		require.NotEqual(t, "later", rules[id].level, id)
+		if rules[id].testedBy == "" && !shown[id] {
+			t.Errorf("%s has neither a case in testdata/decisions nor a test of its name", id)
+		}
+	}
 }
 
 func TestCitationsAreFound(t *testing.T) {

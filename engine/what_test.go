@@ -94,9 +94,9 @@ func TestRule_EVAL_10_WhatSaysWhatCheckAllows(t *testing.T) {
 		require.NoError(t, err)
 		r := enginetest.Reference{State: st}
 		at := enginetest.Instant(p)
-		for u := range st.Users {
+		for u, user := range st.Users {
 			w, err := s.What(u, at)
-			if err != nil {
+			if err != nil || user.Kind != access.Person || user.AccessMode != access.ReadWrite {
 				continue
 			}
 			lines := accesses(w)
@@ -104,7 +104,7 @@ func TestRule_EVAL_10_WhatSaysWhatCheckAllows(t *testing.T) {
 				for action := access.Read; action < access.Actions; action++ {
 					eachRecord(st, table, func(owner access.Principal, unit access.BusinessUnitID) {
 						compared++
-						q := engine.Question{User: u, Action: action, Table: table.ID, At: at, Record: &engine.Record{Owner: owner, BusinessUnit: unit}}
+						q := engine.Question{User: u, Action: action, Table: table.ID, At: at, Channel: engine.API, Record: &engine.Record{Owner: owner, BusinessUnit: unit}}
 						d, err := r.Check(q)
 						require.NoError(t, err)
 						if d.Allowed != anyReaches(st, w, lines, table.ID, action, owner, unit) {
@@ -114,7 +114,7 @@ func TestRule_EVAL_10_WhatSaysWhatCheckAllows(t *testing.T) {
 				}
 			}
 			for _, name := range []string{"Export", "Merge", "Print"} {
-				d, err := r.Check(engine.Question{User: u, Privilege: name, At: at})
+				d, err := r.Check(engine.Question{User: u, Privilege: name, At: at, Channel: engine.API})
 				require.NoError(t, err)
 				listed := slices.ContainsFunc(w.Held, func(h engine.Held) bool { return h.Miscellaneous == name || h.Miscellaneous == "*" })
 				require.Equal(t, d.Allowed, listed)

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,37 +54,65 @@ var (
 	tableIDs = []access.TableID{"account", "contact", "setting", "siteunit", "link", engine.BusinessUnitTable}
 	kinds    = []access.Ownership{access.UserOrTeam, access.UserOrTeam, access.OrganizationOwned, access.BusinessUnitOwned, access.NotOwned, access.BusinessUnitOwned}
 	roleIDs  = ids[access.RoleID]("r", 6)
-	userIDs  = ids[access.UserID]("u", 6)
+	userIDs  = ids[access.UserID]("u", 7)
 	teamIDs  = ids[access.TeamID]("t", 5)
-	miscs    = []string{"Export", "Merge", "Print"}
+	miscs    = []string{actOnBehalf, "Export", "Merge", "Print"}
 	recIDs   = ids[access.RecordID]("x", 4)
+
+	positionIDs = ids[access.PositionID]("p", 6)
+	profileIDs  = ids[access.ProfileID]("f", 4)
+	columnNames = ids[string]("c", 5)
+	templateIDs = ids[access.TemplateID]("m", 2)
+	relationIDs = ids[access.RelationshipID]("l", 3)
 )
 
 const environment access.EnvironmentID = "random"
 
-// Organisation makes a small environment in which every rule has something to
-// say. A few of its memberships, assignments and shares name what does not exist.
+// Organisation is Whole without hierarchy, and open.
 func Organisation(p Pick) *access.State {
+	st := Whole(p)
+	st.Environment.Hierarchy, st.Environment.Locked = nil, false
+	return st
+}
+
+// Question is WholeQuestion without an impersonator and columns.
+func Question(p Pick, st *access.State) engine.Question {
+	q := WholeQuestion(p, st)
+	q.Impersonator, q.Columns = "", nil
+	return q
+}
+
+// Whole makes a small environment in which every rule has something to say. A few of its memberships, assignments, shares, managers and positions name
+// what does not exist, and managers and positions may go in circles.
+func Whole(p Pick) *access.State {
 	st := access.NewState(environment)
-	e := &st.Environment
-	e.Modernized, e.RequireLicence = p.chance(2), p.chance(4)
-	if p.chance(4) {
-		e.SecurityGroup = &access.GroupRef{Source: "dir", Group: "g"}
-	}
 	for i, id := range unitIDs[:1+p(len(unitIDs))] {
 		b := access.BusinessUnit{Environment: environment, ID: id, Name: "Unit " + string(id)}
 		if i > 0 {
-			b.Parent, b.Disabled = unitIDs[p(i)], p.chance(16)
+			b.Parent, b.Disabled = unitIDs[p(i)], p.chance(20)
 		}
 		st.Apply(access.Put(b))
 	}
-	for i, id := range tableIDs {
+	st.Apply(access.Put(settings(p)))
+	for i := range tableIDs {
 		if i < 4 || !p.chance(5) {
-			st.Apply(access.Put(access.Table{Environment: environment, ID: id, Name: string(id), Ownership: kinds[i]}))
+			st.Apply(access.Put(table(p, i)))
 		}
+	}
+	for _, id := range relationIDs[:p(len(relationIDs)+1)] {
+		st.Apply(access.Put(relationship(p, id)))
+	}
+	for _, id := range templateIDs[:p(len(templateIDs)+1)] {
+		st.Apply(access.Put(template(p, id)))
+	}
+	for _, id := range positionIDs[:p(len(positionIDs))] {
+		st.Apply(access.Put(position(p, id)))
 	}
 	for _, id := range roleIDs[:1+p(len(roleIDs))] {
 		st.Apply(access.Put(role(p, st, id)))
+	}
+	for _, id := range profileIDs[:p(len(profileIDs))] {
+		st.Apply(access.Put(profile(p, id)))
 	}
 	for _, id := range userIDs[:2+p(len(userIDs)-1)] {
 		st.Apply(access.Put(user(p, st, id)))
@@ -94,16 +123,123 @@ func Organisation(p Pick) *access.State {
 	for range p(16) {
 		st.Apply(access.Put(membership(p)))
 	}
-	for i := range 4 + p(20) {
+	for i := range 6 + p(20) {
 		st.Apply(access.Put(assignment(p, st, access.AssignmentID(fmt.Sprint("a", i)))))
 	}
-	for range p(5) {
+	for range p(8) {
+		st.Apply(access.Put(profileMember(p)))
+	}
+	for range p(6) {
 		st.Apply(access.Put(record(p, st)))
 	}
 	for range p(7) {
 		st.Apply(access.Put(share(p)))
 	}
+	for range p(5) {
+		st.Apply(access.Put(columnShare(p)))
+	}
 	return st
+}
+
+// settings are those of an environment.
+func settings(p Pick) access.Environment {
+	e := access.Environment{
+		ID: environment, Name: "Random", ManagedBy: access.ByAPI,
+		Modernized: p.chance(2), KeepRecordUnit: p.chance(2), KeepRoles: p.chance(2), ShareWithPrevious: p.chance(2),
+		RequireLicence: p.chance(4), PerAppPlan: p.chance(6), Locked: p.chance(150),
+	}
+	if p.chance(4) {
+		e.SecurityGroup = &access.GroupRef{Source: "dir", Group: "g"}
+	}
+	if p.chance(3) {
+		return e
+	}
+	e.Hierarchy = &access.Hierarchy{
+		Model: access.HierarchyModel(p(2)), Depth: 1 + p(4), DirectLevels: p(4),
+		ExcludeDisabledReports: p.chance(3), ManagersAnywhere: p.chance(2),
+	}
+	if p.chance(5) {
+		e.Hierarchy.Except = []access.TableID{tableIDs[p(2)]}
+	}
+	return e
+}
+
+func table(p Pick, i int) access.Table {
+	t := access.Table{Environment: environment, ID: tableIDs[i], Name: string(tableIDs[i]), Ownership: kinds[i], ManagedBy: access.ByAPI}
+	t.System, t.AccessTeams = p.chance(3), kinds[i] == access.UserOrTeam && p.chance(2)
+	if i > 2 || p.chance(4) {
+		return t
+	}
+	for _, name := range columnNames[:1+p(len(columnNames)-1)] { // one that no table has is among the names
+		c := access.Column{Name: name, Secured: p.chance(2), Open: p.chance(4)}
+		if p.chance(2) {
+			c.Mask = &access.Mask{Pattern: one(p, []string{".", "[0-9]", "^.*$"}), Replace: "*"}
+		}
+		for _, from := range columnNames {
+			if from != name && p.chance(6) {
+				c.From = append(c.From, from)
+			}
+		}
+		t.Columns = append(t.Columns, c)
+	}
+	return t
+}
+
+func relationship(p Pick, id access.RelationshipID) access.Relationship {
+	r := access.Relationship{Environment: environment, ID: id, Table: tableIDs[p(2)], Parent: tableIDs[p(2)], ManagedBy: access.ByAPI}
+	if r.ManyToMany = p.chance(4); r.ManyToMany {
+		return r
+	}
+	cascade := func() access.Cascade { return access.Cascade(p(4)) }
+	r.Cascade = access.Cascades{Assign: cascade(), Share: cascade(), Unshare: cascade(), Reparent: cascade(), Delete: cascade()}
+	return r
+}
+
+func template(p Pick, id access.TemplateID) access.Template {
+	return access.Template{Environment: environment, ID: id, Name: string(id), Table: tableIDs[p(2)], Rights: access.Rights(p(256))&^1 | 2, ManagedBy: access.ByAPI}
+}
+
+func position(p Pick, id access.PositionID) access.Position {
+	o := access.Position{Environment: environment, ID: id, Name: string(id), ManagedBy: access.ByAPI}
+	if !p.chance(6) {
+		o.Parent = one(p, positionIDs[:1+p(len(positionIDs))])
+	}
+	return o
+}
+
+func profile(p Pick, id access.ProfileID) access.Profile {
+	o := access.Profile{Environment: environment, ID: id, Name: string(id), ManagedBy: access.ByAPI}
+	for _, t := range tableIDs[:3] {
+		for _, c := range columnNames {
+			if p.chance(2) {
+				continue
+			}
+			line := access.ProfileColumn{Table: t, Column: c, Read: !p.chance(3), Update: p.chance(2), Create: p.chance(2)}
+			if line.Read {
+				line.Unmasked = access.Unmasked(p(3))
+			}
+			o.Columns = append(o.Columns, line)
+		}
+	}
+	return o
+}
+
+func profileMember(p Pick) access.ProfileMember {
+	return access.ProfileMember{Environment: environment, Profile: one(p, profileIDs), Principal: principal(p), ManagedBy: access.ByAPI}
+}
+
+func columnShare(p Pick) access.ColumnShare {
+	s := access.ColumnShare{
+		Environment: environment, Table: tableIDs[p(3)], Record: one(p, recIDs), Column: one(p, columnNames), Principal: principal(p),
+		Read: !p.chance(3), Update: p.chance(2), ManagedBy: access.ByAPI,
+	}
+	if p.chance(2) {
+		s.Table = "account"
+	}
+	if p.chance(6) {
+		s.Principal = access.Principal{Kind: access.Everybody}
+	}
+	return s
 }
 
 func units(st *access.State) []access.BusinessUnitID {
@@ -114,27 +250,31 @@ func privileges(p Pick, n int) (out []access.Privilege) {
 	seen := map[access.Privilege]bool{}
 	for range n {
 		k := access.Privilege{Table: one(p, tableIDs), Action: access.Action(p(int(access.Actions)))}
-		if p.chance(2) {
+		if !p.chance(3) {
 			k.Table = "account"
+		}
+		if p.chance(4) {
+			k.Action = access.Read + access.Action(p(2))
 		}
 		if !seen[k] {
 			seen[k] = true
-			k.Depth = access.Depth(1 + p(4))
+			if k.Depth = access.Basic; p.chance(2) {
+				k.Depth = access.Depth(1 + p(4))
+			}
 			out = append(out, k)
 		}
 	}
-	slices.SortFunc(out, func(a, b access.Privilege) int {
-		if a.Table != b.Table {
-			return strings.Compare(string(a.Table), string(b.Table))
-		}
-		return int(a.Action) - int(b.Action)
-	})
+	slices.SortFunc(out, byTable)
 	return out
 }
 
+func byTable(a, b access.Privilege) int {
+	return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.Action, b.Action))
+}
+
 func misc(p Pick) (out []string) {
-	for _, m := range miscs[:2] {
-		if p.chance(4) {
+	for i, m := range miscs[:3] {
+		if p.chance(2 + 2*i) {
 			out = append(out, m)
 		}
 	}
@@ -152,16 +292,43 @@ func role(p Pick, st *access.State, id access.RoleID) access.Role {
 		return r
 	}
 	r.Privileges, r.Miscellaneous = privileges(p, 2+p(24)), misc(p)
+	if places := (access.Privilege{Table: engine.BusinessUnitTable, Action: access.AppendTo}); p.chance(3) {
+		places.Depth = access.Depth(2 + p(3))
+		r.Privileges = slices.DeleteFunc(r.Privileges, func(o access.Privilege) bool { return o.Table == places.Table && o.Action == places.Action })
+		r.Privileges = append(r.Privileges, places)
+		slices.SortFunc(r.Privileges, byTable)
+	}
 	return r
 }
 
 func user(p Pick, st *access.State, id access.UserID) access.User {
 	u := access.User{
-		Environment: environment, ID: id, Name: "User " + string(id), Login: string(id), BusinessUnit: one(p, units(st)),
-		Enabled: !p.chance(12), Licensed: !p.chance(5), Admitted: !p.chance(5),
+		Environment: environment, ID: id, Name: "User " + string(id), Login: string(id), BusinessUnit: one(p, units(st)[:1+p(len(st.BusinessUnits))]),
+		Enabled: !p.chance(14), Licensed: !p.chance(5), Admitted: !p.chance(5),
 	}
-	if p.chance(60) {
+	if p.chance(90) {
 		u.BusinessUnit = "gone"
+	}
+	if !p.chance(3) {
+		u.Manager = one(p, userIDs[:1+p(len(userIDs))])
+		if m, ok := st.Users[u.Manager]; ok && !p.chance(3) { // where Rule HIER-5 is met
+			u.BusinessUnit = m.BusinessUnit
+		}
+	}
+	if !p.chance(3) {
+		u.Position = one(p, positionIDs[:1+p(len(positionIDs))])
+	}
+	switch p(20) {
+	case 0:
+		u.Kind, u.Application = access.ApplicationUser, string(id)
+	case 1:
+		if p.chance(2) {
+			u.Kind = access.StubUser
+		}
+	case 2, 3:
+		u.AccessMode = access.AccessMode(p(6))
+	case 4:
+		u.TenantAdministrator = true
 	}
 	return u
 }
@@ -170,6 +337,9 @@ func team(p Pick, st *access.State, id access.TeamID) access.Team {
 	t := access.Team{Environment: environment, ID: id, Name: "Team " + string(id), Type: access.TeamType(p(4)), BusinessUnit: one(p, units(st))}
 	if t.Type >= access.SecurityGroupTeam {
 		t.Group = &access.GroupLink{GroupRef: access.GroupRef{Source: "dir", Group: "g" + string(id)}}
+	}
+	if t.Type == access.AccessTeam && p.chance(2) {
+		t.For = &access.TemplateLink{Template: one(p, templateIDs), Table: tableIDs[p(2)], Record: one(p, recIDs)}
 	}
 	return t
 }
@@ -194,7 +364,7 @@ func principal(p Pick) access.Principal {
 
 // known is a principal that exists, mostly.
 func known(p Pick, st *access.State) (who access.Principal) {
-	for range 5 {
+	for range 8 {
 		if who = principal(p); unitOf(st, who) != "" {
 			break
 		}
@@ -224,21 +394,30 @@ func assignment(p Pick, st *access.State, id access.AssignmentID) access.Assignm
 }
 
 func record(p Pick, st *access.State) access.Record {
-	r := access.Record{Environment: environment, ID: one(p, recIDs)}
+	r := access.Record{Environment: environment, ID: one(p, recIDs), Inactive: p.chance(4)}
 	r.Table, r.Owner, r.BusinessUnit = facts(p, st)
+	for _, id := range relationIDs {
+		if st.Relationships[id].Table == r.Table && p.chance(2) {
+			r.Links = append(r.Links, access.Link{Relationship: id, Record: one(p, recIDs)})
+		}
+	}
 	return r
 }
 
 // facts are those of a record, mostly such as the table's kind asks for.
 func facts(p Pick, st *access.State) (table access.TableID, owner access.Principal, unit access.BusinessUnitID) {
 	i := p(len(tableIDs))
-	if p.chance(2) {
+	if !p.chance(3) {
 		i = 0
 	}
 	table = tableIDs[i]
-	strict := !p.chance(40)
+	strict := !p.chance(50)
 	if kinds[i] == access.UserOrTeam || !strict && p.chance(2) {
-		if owner = known(p, st); p.chance(80) {
+		owner = known(p, st)
+		if id, ok := owner.Team(); ok && st.Teams[id].Type == access.AccessTeam && !p.chance(8) {
+			owner = one(p, userIDs[:2]).Principal()
+		}
+		if p.chance(200) {
 			owner = access.Principal{Kind: access.Everybody}
 		}
 		if unit = unitOf(st, owner); st.Environment.Modernized && p.chance(2) || !strict {
@@ -248,7 +427,7 @@ func facts(p Pick, st *access.State) (table access.TableID, owner access.Princip
 	if kinds[i] == access.BusinessUnitOwned {
 		unit = one(p, units(st))
 	}
-	if p.chance(30) {
+	if p.chance(40) {
 		unit = ""
 	}
 	return table, owner, unit
@@ -262,32 +441,67 @@ func share(p Pick) access.Share {
 	if p.chance(8) {
 		s.Principal = access.Principal{Kind: access.Everybody}
 	}
-	s.Rights, s.Inherited = access.Rights(p(256))&^1, access.Rights(p(256)&p(256))&^1
+	s.Rights = access.Rights(p(256)) &^ 1
+	if s.Inherited = access.Rights(p(256)&p(256)) &^ 1; s.Inherited != 0 {
+		s.Along = []access.Inheritable{{Relationship: one(p, relationIDs), Rights: s.Inherited}}
+	}
 	if p.chance(2) {
 		s.Window = window(p)
 	}
 	return s
 }
 
-// Question makes a question about the organisation. One in some dozens cannot be
-// judged.
-func Question(p Pick, st *access.State) engine.Question {
-	q := engine.Question{User: one(p, userIDs), Action: access.Action(p(int(access.Actions))), At: Instant(p)}
-	if existing := slices.Sorted(maps.Keys(st.Users)); !p.chance(30) {
-		q.User = one(p, existing)
+// WholeQuestion makes a question about the organisation. One in some dozens cannot
+// be judged.
+func WholeQuestion(p Pick, st *access.State) engine.Question {
+	existing := slices.Sorted(maps.Keys(st.Users))
+	someone := func() access.UserID {
+		if p.chance(60) {
+			return one(p, userIDs)
+		}
+		return one(p, existing)
+	}
+	q := engine.Question{User: someone(), Action: access.Action(p(int(access.Actions))), At: Instant(p)}
+	if p.chance(4) {
+		q.Action = access.Read + access.Action(p(2))
 	}
 	if p.chance(3) {
 		q.At = q.At.Add(time.Duration(p(3)-1) * time.Microsecond)
 	}
+	switch p(6) {
+	case 0, 1:
+		q.Channel = engine.API
+	case 2:
+		q.Channel = engine.Interactive
+	}
+	if p.chance(200) {
+		q.Channel = "telepathy"
+	}
+	if p.chance(6) {
+		for q.Impersonator = someone(); q.Impersonator == q.User && !p.chance(20); {
+			q.Impersonator = someone()
+		}
+	}
+	if of := aim(p, st, &q); of && !p.chance(3) || p.chance(200) {
+		for range 1 + p(3) {
+			q.Columns = append(q.Columns, one(p, columnNames))
+		}
+	}
+	return q
+}
+
+// aim points the question at a privilege, a table or a record, and tells whether
+// it sets columns.
+func aim(p Pick, st *access.State, q *engine.Question) (columns bool) {
 	switch p(12) {
 	case 0:
 		q.Action, q.Privilege = 0, one(p, miscs)
-		return q
+		return false
 	case 1, 2:
-		q.Table = one(p, tableIDs)
-		return q
+		q.Table = one(p, tableIDs[:1+p(len(tableIDs))])
+		return sets(q.Action)
 	case 3:
-		q.Table = one(p, tableIDs)
+		q.Table = one(p, tableIDs[:1+p(len(tableIDs))])
 		if p.chance(4) {
 			q.Action = access.Action(p(20))
 		}
@@ -296,19 +510,53 @@ func Question(p Pick, st *access.State) engine.Question {
 			parts := access.SplitKey(one(p, known))
 			q.Table, q.Record.ID = access.TableID(parts[0]), access.RecordID(parts[1])
 		}
-		return q
+		return sets(q.Action)
 	}
 	var r engine.Record
 	q.Table, r.Owner, r.BusinessUnit = facts(p, st)
 	if !p.chance(6) {
 		r.ID = one(p, recIDs)
 	}
-	if q.Table == "account" && p.chance(3) { // one's own
+	switch id, byUser := r.Owner.User(); {
+	case q.Table == "account" && p.chance(3): // one's own
 		r.Owner, r.BusinessUnit = q.User.Principal(), st.Users[q.User].BusinessUnit
+	case q.Table == "account" && st.Environment.Modernized && p.chance(4): // made apart (Rule BU-10)
+		q.Action, r.Owner, r.BusinessUnit = access.Create, q.User.Principal(), one(p, units(st))
+	case byUser && q.Table == "account" && st.Environment.Hierarchy != nil && !p.chance(3): // asked by somebody above
+		if above := superiors(p, st, st.Users[id]); len(above) > 0 {
+			q.User = one(p, above)
+		}
 	}
 	q.Record = &r
-	return q
+	return sets(q.Action)
 }
+
+// superiors lists users whom s may report to.
+func superiors(p Pick, st *access.State, s access.User) (out []access.UserID) {
+	levels := 1 + p(3)
+	if st.Environment.Hierarchy.Model == access.ManagerHierarchy {
+		for range levels {
+			s = st.Users[s.Manager]
+			if _, ok := st.Users[s.ID]; ok {
+				out = append(out, s.ID)
+			}
+		}
+		return out
+	}
+	at := st.Positions[s.Position]
+	for range levels {
+		at = st.Positions[at.Parent]
+	}
+	for _, id := range slices.Sorted(maps.Keys(st.Users)) {
+		if at.ID != "" && st.Users[id].Position == at.ID {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// sets tells whether the action sets columns (Rule FLS-5).
+func sets(a access.Action) bool { return a == access.Create || a == access.Write }
 
 func recordKeys(st *access.State) map[access.RecordKey]string {
 	out := map[access.RecordKey]string{}
@@ -332,10 +580,11 @@ func Changes(p Pick, st *access.State) []access.Change {
 	return out
 }
 
-// Addition is a new assignment, membership or share, or a share or assignment with
-// its window opened (Rule EVAL-11).
+// Addition is something that, added, never removes an allow (Rule EVAL-11): a new
+// assignment, membership, share, profile member or column share, a wider share, or
+// an assignment with its window opened.
 func Addition(p Pick, st *access.State) access.Object {
-	switch p(4) {
+	switch p(6) {
 	case 0:
 		return assignment(p, st, access.AssignmentID(fmt.Sprint("new", p(9))))
 	case 1:
@@ -346,6 +595,15 @@ func Addition(p Pick, st *access.State) access.Object {
 			s.Rights, s.Inherited, s.Window = s.Rights|old.Rights, s.Inherited|old.Inherited, access.Window{}
 		}
 		return s
+	case 3:
+		return profileMember(p)
+	case 4:
+		c := columnShare(p)
+		k := access.ColumnShareKey{RecordKey: access.RecordKey{Table: c.Table, Record: c.Record}, Column: c.Column, Principal: c.Principal}
+		if old, ok := st.ColumnShares[k]; ok {
+			c.Read, c.Update = c.Read || old.Read, c.Update || old.Update
+		}
+		return c
 	}
 	if len(st.Assignments) == 0 {
 		return membership(p)
@@ -377,10 +635,20 @@ func some[K comparable, O access.Object](p Pick, m map[K]O, otherwise func() O) 
 }
 
 func change(p Pick, st *access.State) access.Change {
-	switch p(12) {
+	switch p(20) {
 	case 0:
 		e := st.Environment
-		e.RequireLicence = !e.RequireLicence
+		switch p(3) {
+		case 0:
+			e.RequireLicence = !e.RequireLicence
+		case 1:
+			e.Hierarchy = settings(p).Hierarchy
+		default:
+			locked := e.Locked
+			if e = settings(p); locked {
+				e.Locked = false
+			}
+		}
 		return access.Put(e)
 	case 1: // a unit, moved or made below one of a smaller number
 		i := p(len(unitIDs))
@@ -405,24 +673,104 @@ func change(p Pick, st *access.State) access.Change {
 		}
 		return access.Put(st.BusinessUnits[units(st)[0]])
 	case 3:
-		return some(p, st.Tables, func() access.Table {
-			i := p(len(tableIDs))
-			return access.Table{Environment: environment, ID: tableIDs[i], Ownership: kinds[i]}
-		})
+		return some(p, st.Tables, func() access.Table { return table(p, p(len(tableIDs))) })
 	case 4:
 		return some(p, st.Roles, func() access.Role { return role(p, st, one(p, roleIDs)) })
-	case 5:
+	case 5, 6:
 		return some(p, st.Users, func() access.User { return user(p, st, one(p, userIDs)) })
-	case 6:
+	case 7:
 		return some(p, st.Teams, func() access.Team { return team(p, st, one(p, teamIDs)) })
-	case 7, 8:
+	case 8, 9:
 		return some(p, st.Memberships, func() access.Membership { return membership(p) })
-	case 9:
+	case 10, 11:
 		return some(p, st.Assignments, func() access.Assignment {
 			return assignment(p, st, access.AssignmentID(fmt.Sprint("a", p(14))))
 		})
-	case 10:
+	case 12:
 		return some(p, st.Records, func() access.Record { return record(p, st) })
+	case 13:
+		return some(p, st.Positions, func() access.Position { return position(p, one(p, positionIDs)) })
+	case 14:
+		return some(p, st.Profiles, func() access.Profile { return profile(p, one(p, profileIDs)) })
+	case 15:
+		return some(p, st.ProfileMembers, func() access.ProfileMember { return profileMember(p) })
+	case 16:
+		return some(p, st.ColumnShares, func() access.ColumnShare { return columnShare(p) })
+	case 17:
+		return some(p, st.Relationships, func() access.Relationship { return relationship(p, one(p, relationIDs)) })
+	case 18:
+		return some(p, st.Templates, func() access.Template { return template(p, one(p, templateIDs)) })
 	}
 	return some(p, st.Shares, func() access.Share { return share(p) })
+}
+
+// Facts are those of some record of the table, mostly such as its kind asks for.
+func Facts(p Pick, st *access.State, table access.TableID) engine.Record {
+	for {
+		t, owner, unit := facts(p, st)
+		if t == table {
+			return engine.Record{Owner: owner, BusinessUnit: unit}
+		}
+	}
+}
+
+// RandomRuling makes a change that somebody wants to make.
+func RandomRuling(p Pick, st *access.State) Ruling {
+	q := WholeQuestion(p, st)
+	for q.Record == nil {
+		q = WholeQuestion(p, st)
+	}
+	x := Ruling{
+		Asks: one(p, []string{"share", "revoke", "assign", "set_unit", "link", "clear", "add_to_template", "share_column", "give"}),
+		User: q.User, At: q.At, Table: q.Table, Record: *q.Record,
+	}
+	if x.Asks != "give" && x.Table != "account" && !p.chance(6) {
+		x.Table, x.Record = "account", Facts(p, st, "account")
+		x.Record.ID = one(p, recIDs)
+	}
+	if p.chance(3) { // one's own
+		x.Record = engine.Record{ID: one(p, recIDs), Owner: q.User.Principal(), BusinessUnit: st.Users[q.User].BusinessUnit}
+	}
+	switch x.Asks {
+	case "share":
+		x.Rights = access.Rights(p(256) & p(256) & p(256))
+		if p.chance(3) {
+			x.Rights = access.RightsOf(access.Read)
+		}
+		if !p.chance(10) {
+			x.Rights &^= 1
+		}
+	case "revoke":
+		x.Principal = principal(p)
+		if p.chance(5) {
+			x.Principal = x.User.Principal()
+		}
+	case "assign":
+		x.Principal = known(p, st)
+	case "set_unit":
+		x.Unit = one(p, units(st))
+	case "link", "clear":
+		x.Relationship = one(p, relationIDs)
+		if rel := st.Relationships[x.Relationship]; rel.ID != "" {
+			if x.Table = rel.Table; !p.chance(20) {
+				x.Record = Facts(p, st, rel.Table)
+				x.Record.ID = one(p, recIDs)
+			}
+			if x.Asks == "link" {
+				x.Parent = Facts(p, st, rel.Parent)
+				x.Parent.ID, x.Creating = one(p, recIDs), p.chance(3)
+			}
+		}
+	case "add_to_template":
+		if x.Template = one(p, templateIDs); st.Templates[x.Template].ID != "" {
+			x.Table = st.Templates[x.Template].Table
+		}
+	case "share_column":
+		x.Column = one(p, columnNames)
+		x.Rights = []access.Rights{access.RightsOf(access.Read), access.RightsOf(access.Write), access.RightsOf(access.Read, access.Write), 0}[p(4)]
+	case "give":
+		x.Role, x.Unit = one(p, roleIDs), one(p, units(st))
+		x.Table, x.Record = "", engine.Record{}
+	}
+	return x
 }

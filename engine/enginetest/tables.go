@@ -1,14 +1,12 @@
 package enginetest
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -29,287 +27,152 @@ type Table struct {
 	Cases []Case
 }
 
-// Case is one question of a table and its answer.
+// Case is one question of a table and its answer. It asks one of several things:
+// what Check answers, or, where Columns, Rights, Who or Ruling is set, what those
+// do.
 type Case struct {
 	Rule, Name string
+	// State is the table's, after the case's own changes, if it makes any.
+	State *access.State
+	// Refused is the rule by which the case's changes are refused; nothing is asked
+	// then. Changes is what was asked for, or refused, in words.
+	Refused string
+	// Faults is what the refusal says.
+	Faults error
 	// Question gives the record's facts; Registered, if not nil, asks the same
 	// about the record as the environment knows it.
 	Question   engine.Question
 	Registered *engine.Question
 	Answer     engine.Reason
-	Depth      access.Depth
-	Until      time.Time
-	// By are rules that one of the origins rests on, all of them.
+	// OfImpersonator: the answer is the impersonator's.
+	OfImpersonator bool
+	Depth          access.Depth
+	Until          time.Time
+	// By are rules that one of the origins rests on, all of them; for a ruling, the
+	// one that refuses.
 	By []string
 	// Missing are the missing sets in words.
 	Missing []string
 	// Error is part of what is said of a question that cannot be judged.
 	Error string
+	// Columns is what is expected of some secured columns.
+	Columns []Expected
+	// FilteredBy are the columns by which records are filtered, sorted or grouped.
+	FilteredBy []string
+	// Rights are all actions but Create that are allowed.
+	Rights *access.Rights
+	// Who are all users who may.
+	Who []access.UserID
+	// Ruling is what somebody wants to change; Answer is allowed or refused.
+	Ruling *Ruling
+}
+
+// Refused is the answer of a ruling that is not allowed.
+const Refused engine.Reason = "refused"
+
+// Expected is how a secured column is expected to be shown ("clear", "masked" or
+// "withheld"), and whether it may be set; empty is not asked.
+type Expected struct {
+	Column         string
+	Alone, Listed  string
+	Update, Create *bool
 }
 
 type tableFile struct {
-	About       string `yaml:"about"`
-	Environment struct {
-		Modernized     bool `yaml:"modernized"`
-		RequireLicence bool `yaml:"require_licence"`
-		SecurityGroup  bool `yaml:"security_group"`
-	} `yaml:"environment"`
-	Units  map[string]unitFile         `yaml:"business_units"`
-	Tables map[string]access.Ownership `yaml:"tables"`
-	Roles  map[string]roleFile         `yaml:"roles"`
-	Users  map[string]userFile         `yaml:"users"`
-	Teams  map[string]teamFile         `yaml:"teams"`
-
-	Records map[string]recordFile `yaml:"records"`
-	Shares  []shareFile           `yaml:"shares"`
-	Cases   []caseFile            `yaml:"cases"`
-}
-
-type unitFile struct {
-	In       string `yaml:"in"`
-	Disabled bool   `yaml:"disabled"`
-}
-
-type roleFile struct {
-	At            string                             `yaml:"at"`
-	Inheritance   access.Inheritance                 `yaml:"inheritance"`
-	All           bool                               `yaml:"all"`
-	Privileges    map[string]map[string]access.Depth `yaml:"privileges"`
-	Miscellaneous []string                           `yaml:"miscellaneous"`
-}
-
-type userFile struct {
-	In       string      `yaml:"in"`
-	Disabled bool        `yaml:"disabled"`
-	Licensed bool        `yaml:"licensed"`
-	Admitted bool        `yaml:"admitted"`
-	Roles    []givenFile `yaml:"roles"`
-	Teams    []string    `yaml:"teams"`
-}
-
-type teamFile struct {
-	In    string          `yaml:"in"`
-	Type  access.TeamType `yaml:"type"`
-	Group string          `yaml:"group"`
-	Roles []givenFile     `yaml:"roles"`
-}
-
-// givenFile is a role as assigned: at another unit than the holder's, for a time,
-// and no more than what was approved.
-type givenFile struct {
-	Role    string                             `yaml:"role"`
-	At      string                             `yaml:"at"`
-	From    time.Time                          `yaml:"from"`
-	Until   time.Time                          `yaml:"until"`
-	Request string                             `yaml:"request"`
-	Bound   map[string]map[string]access.Depth `yaml:"bound"`
-}
-
-// UnmarshalYAML reads a role's bare name too.
-func (g *givenFile) UnmarshalYAML(unmarshal func(any) error) error {
-	if unmarshal(&g.Role) == nil {
-		return nil
-	}
-	type plain givenFile
-	return unmarshal((*plain)(g))
-}
-
-type recordFile struct {
-	Table string `yaml:"table"`
-	Owner string `yaml:"owner"` // a user, or "team X", or "default team of X"
-	In    string `yaml:"in"`
-}
-
-type shareFile struct {
-	Record    string    `yaml:"record"`
-	With      string    `yaml:"with"` // a user, "team X" or "organization"
-	Rights    []string  `yaml:"rights"`
-	Inherited []string  `yaml:"inherited"`
-	From      time.Time `yaml:"from"`
-	Until     time.Time `yaml:"until"`
+	About string `yaml:"about"`
+	// Loose lets memberships and assignments name what does not exist.
+	Loose bool       `yaml:"loose,omitempty"`
+	Facts factsFile  `yaml:",inline"`
+	Cases []caseFile `yaml:"cases"`
 }
 
 type caseFile struct {
-	Rule      string      `yaml:"rule"`
-	Case      string      `yaml:"case"`
-	Who       string      `yaml:"who"`
-	Does      string      `yaml:"does"`
-	Record    string      `yaml:"record"`
-	Intended  *recordFile `yaml:"intended"`
-	Table     string      `yaml:"table"`
-	Privilege string      `yaml:"privilege"`
-	At        time.Time   `yaml:"at"`
+	Rule           string         `yaml:"rule"`
+	Case           string         `yaml:"case"`
+	After          []stepFile     `yaml:"after,omitempty"`
+	Refused        string         `yaml:"refused,omitempty"`
+	Who            string         `yaml:"who,omitempty"`
+	ImpersonatedBy string         `yaml:"impersonated_by,omitempty"`
+	Channel        engine.Channel `yaml:"channel,omitempty"`
+	Does           string         `yaml:"does,omitempty"`
+	Record         string         `yaml:"record,omitempty"`
+	Intended       *recordFile    `yaml:"intended,omitempty"`
+	Table          string         `yaml:"table,omitempty"`
+	Privilege      string         `yaml:"privilege,omitempty"`
+	Sets           []string       `yaml:"sets,omitempty"`
+	May            *mayFile       `yaml:"may,omitempty"`
+	At             time.Time      `yaml:"at,omitempty"`
 
-	Answer  string       `yaml:"answer"`
-	Depth   access.Depth `yaml:"depth"`
-	Until   time.Time    `yaml:"until"`
-	By      []string     `yaml:"by"`
-	Missing []string     `yaml:"missing"`
-	Error   string       `yaml:"error"`
+	Answer         string       `yaml:"answer,omitempty"`
+	OfImpersonator bool         `yaml:"of_impersonator,omitempty"`
+	Depth          access.Depth `yaml:"depth,omitempty"`
+	Until          time.Time    `yaml:"until,omitempty"`
+	By             []string     `yaml:"by,omitempty"`
+	Missing        []string     `yaml:"missing,omitempty"`
+	Error          string       `yaml:"error,omitempty"`
+
+	Sees     map[string]string `yaml:"sees,omitempty"`     // by column, one record by itself
+	InLists  map[string]string `yaml:"in_lists,omitempty"` // by column, in a list
+	MaySet   []string          `yaml:"may_set,omitempty"`  // columns that may be updated, or created
+	MayNot   []string          `yaml:"may_not_set,omitempty"`
+	Filtered []string          `yaml:"filtered_by,omitempty"` // whether the table's records are
+	Rights   *[]string         `yaml:"rights,omitempty"`
+	Everyone *[]string         `yaml:"everyone,omitempty"` // all users who may
 }
 
-// Tables reads every decision table of a folder.
+// Tables reads every decision table of a folder and of the folder found in it,
+// which holds what random organisations have brought to light.
 func Tables(dir string) ([]Table, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil || len(files) == 0 {
 		return nil, errors.Join(err, fmt.Errorf("decision tables: no *.yaml in %s", dir))
 	}
+	found, err := filepath.Glob(filepath.Join(dir, "found", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
 	var out []Table
-	for _, file := range files {
+	for _, file := range append(files, found...) {
 		src, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		var f tableFile
-		if err := yaml.UnmarshalWithOptions(src, &f, yaml.Strict()); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		t, err := f.table()
+		t, err := parseTable(src)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		t.File = filepath.Base(file)
+		if t.File, err = filepath.Rel(dir, file); err != nil {
+			return nil, err
+		}
 		out = append(out, t)
 	}
 	return out, nil
 }
 
+func parseTable(src []byte) (Table, error) {
+	var f tableFile
+	if err := yaml.UnmarshalWithOptions(src, &f, yaml.Strict()); err != nil {
+		return Table{}, err
+	}
+	return f.table()
+}
+
 const tableEnvironment access.EnvironmentID = "table"
 
-// owner reads a principal as the tables write it.
-func owner(s string) access.Principal {
-	if s == "organization" {
-		return access.Principal{Kind: access.Everybody}
-	}
-	if b, ok := strings.CutPrefix(s, "default team of "); ok {
-		return access.BusinessUnitID(b).DefaultTeam().Principal()
-	}
-	if t, ok := strings.CutPrefix(s, "team "); ok {
-		return access.TeamID(t).Principal()
-	}
-	return access.UserID(s).Principal()
-}
-
-func lines(m map[string]map[string]access.Depth) (out []access.Privilege, err error) {
-	for _, t := range slices.Sorted(maps.Keys(m)) {
-		for a, d := range m[t] {
-			var action access.Action
-			if err := action.UnmarshalText([]byte(a)); err != nil {
-				return nil, err
-			}
-			out = append(out, access.Privilege{Table: access.TableID(t), Action: action, Depth: d})
-		}
-	}
-	slices.SortFunc(out, func(a, b access.Privilege) int {
-		return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.Action, b.Action))
-	})
-	return out, nil
-}
-
-func rights(names []string) (access.Rights, error) {
-	var r access.Rights
-	return r, r.UnmarshalText([]byte(strings.Join(names, ",")))
-}
-
 func (f tableFile) table() (Table, error) {
-	st := access.NewState(tableEnvironment)
-	env := tableEnvironment
-	st.Environment.Modernized, st.Environment.RequireLicence = f.Environment.Modernized, f.Environment.RequireLicence
-	if f.Environment.SecurityGroup {
-		st.Environment.SecurityGroup = &access.GroupRef{Source: "directory", Group: "environment"}
+	t := Table{About: f.About, State: access.NewState(tableEnvironment)}
+	if f.Facts.Environment == nil {
+		f.Facts.Environment = &environmentFile{}
 	}
-	root := ""
-	for id, u := range f.Units {
-		if u.In == "" {
-			root = id
-		}
-		st.Apply(access.Put(access.BusinessUnit{Environment: env, ID: access.BusinessUnitID(id), Name: id, Parent: access.BusinessUnitID(u.In), Disabled: u.Disabled}))
+	objects, err := f.maker(t.State).make(f.Facts)
+	if err != nil {
+		return Table{}, err
 	}
-	for id, kind := range f.Tables {
-		st.Apply(access.Put(access.Table{Environment: env, ID: access.TableID(id), Name: id, Ownership: kind}))
+	for _, o := range objects {
+		t.State.Apply(access.Put(o))
 	}
-	for id, r := range f.Roles {
-		privileges, err := lines(r.Privileges)
-		if err != nil {
-			return Table{}, fmt.Errorf("role %q: %w", id, err)
-		}
-		st.Apply(access.Put(access.Role{
-			Environment: env, ID: access.RoleID(id), Name: id, BusinessUnit: access.BusinessUnitID(cmp.Or(r.At, root)),
-			Inheritance: r.Inheritance, All: r.All, Privileges: privileges, Miscellaneous: slices.Sorted(slices.Values(r.Miscellaneous)),
-		}))
-	}
-	give := func(p access.Principal, unit string, roles []givenFile) error {
-		for i, g := range roles {
-			if _, ok := f.Roles[g.Role]; !ok {
-				return fmt.Errorf("%v: no role %q", p, g.Role)
-			}
-			a := access.Assignment{
-				Environment: env, ID: access.AssignmentID(fmt.Sprintf("%v/%d", p, i)), Role: access.RoleID(g.Role), Principal: p,
-				BusinessUnit: access.BusinessUnitID(cmp.Or(g.At, unit)), Window: access.Window{Start: g.From, End: g.Until}, Request: g.Request,
-			}
-			if g.Bound != nil {
-				privileges, err := lines(g.Bound)
-				if err != nil {
-					return err
-				}
-				a.Bound = &access.Bound{Privileges: privileges}
-			}
-			st.Apply(access.Put(a))
-		}
-		return nil
-	}
-	for id, u := range f.Users {
-		st.Apply(access.Put(access.User{
-			Environment: env, ID: access.UserID(id), Login: id, Name: id, BusinessUnit: access.BusinessUnitID(u.In),
-			Enabled: !u.Disabled, Licensed: u.Licensed, Admitted: u.Admitted,
-		}))
-		if err := give(access.UserID(id).Principal(), u.In, u.Roles); err != nil {
-			return Table{}, err
-		}
-		for _, t := range u.Teams {
-			if _, ok := f.Teams[t]; !ok {
-				return Table{}, fmt.Errorf("user %q: no team %q", id, t)
-			}
-			st.Apply(access.Put(access.Membership{Environment: env, Team: access.TeamID(t), User: access.UserID(id)}))
-		}
-	}
-	for id, t := range f.Teams {
-		p, o := access.TeamID(id).Principal(), access.Team{Environment: env, ID: access.TeamID(id), Name: id, Type: t.Type, BusinessUnit: access.BusinessUnitID(t.In)}
-		if unit, ok := strings.CutPrefix(id, "default team of "); ok { // only to give it roles
-			if err := give(owner(id), unit, t.Roles); err != nil {
-				return Table{}, err
-			}
-			continue
-		}
-		if t.Group != "" {
-			o.Group = &access.GroupLink{GroupRef: access.GroupRef{Source: "directory", Group: t.Group, Name: t.Group}}
-		}
-		st.Apply(access.Put(o))
-		if err := give(p, t.In, t.Roles); err != nil {
-			return Table{}, err
-		}
-	}
-	for id, r := range f.Records {
-		rec := access.Record{Environment: env, Table: access.TableID(r.Table), ID: access.RecordID(id), BusinessUnit: access.BusinessUnitID(r.In)}
-		if r.Owner != "" {
-			rec.Owner = owner(r.Owner)
-		}
-		st.Apply(access.Put(rec))
-	}
-	for _, s := range f.Shares {
-		own, err := rights(s.Rights)
-		inherited, inheritedErr := rights(s.Inherited)
-		if err := errors.Join(err, inheritedErr); err != nil {
-			return Table{}, fmt.Errorf("share of %q: %w", s.Record, err)
-		}
-		st.Apply(access.Put(access.Share{
-			Environment: env, Table: access.TableID(f.Records[s.Record].Table), Record: access.RecordID(s.Record), Principal: owner(s.With),
-			Rights: own, Inherited: inherited, Window: access.Window{Start: s.From, End: s.Until},
-		}))
-	}
-	t := Table{About: f.About, State: st}
 	for _, c := range f.Cases {
-		out, err := f.question(c)
+		out, err := f.decide(t.State, c)
 		if err != nil {
 			return Table{}, fmt.Errorf("case %q of %s: %w", c.Case, c.Rule, err)
 		}
@@ -318,39 +181,239 @@ func (f tableFile) table() (Table, error) {
 	return t, nil
 }
 
-func (f tableFile) question(c caseFile) (Case, error) {
-	q := engine.Question{User: access.UserID(c.Who), Table: access.TableID(c.Table), Privilege: c.Privilege, At: c.At}
+// maker makes objects of facts that stand in the file or in the state.
+func (f tableFile) maker(st *access.State) *maker {
+	m := &maker{env: tableEnvironment}
+	for id, b := range st.BusinessUnits {
+		if b.Parent == "" {
+			m.root = id
+		}
+	}
+	m.known = func(kind access.Kind, id string) bool {
+		if f.Loose {
+			return true
+		}
+		if kind == access.KindRole {
+			_, ok := f.Facts.Roles[id]
+			return ok || st.Roles[access.RoleID(id)].ID != ""
+		}
+		_, ok := f.Facts.Teams[id]
+		return ok || st.Teams[access.TeamID(id)].ID != ""
+	}
+	m.record = func(name string) (recordFile, bool) {
+		r, ok := f.Facts.Records[name]
+		return r, ok
+	}
+	return m
+}
+
+// decide makes a case of what the file says of it.
+func (f tableFile) decide(st *access.State, c caseFile) (Case, error) {
+	out := Case{
+		Rule: c.Rule, Name: c.Case, State: st, Refused: c.Refused, Answer: engine.Reason(c.Answer), OfImpersonator: c.OfImpersonator,
+		Depth: c.Depth, Until: c.Until, By: c.By, Missing: c.Missing, Error: c.Error, FilteredBy: c.Filtered,
+	}
+	if len(c.After) > 0 {
+		var err error
+		if out.State, out.Faults, err = f.after(st, c.After); err != nil {
+			return Case{}, err
+		}
+		if out.Faults != nil && c.Refused == "" {
+			return Case{}, fmt.Errorf("the changes are refused: %w", out.Faults)
+		}
+	}
+	if c.Refused != "" {
+		if len(c.After) == 0 {
+			return Case{}, errors.New("nothing can be refused: there are no changes")
+		}
+		return out, nil
+	}
+	out.Columns = c.columns()
+	if c.Rights != nil {
+		r, err := rights(*c.Rights)
+		if err != nil {
+			return Case{}, err
+		}
+		out.Rights = &r
+	}
+	if c.Everyone != nil {
+		out.Who = []access.UserID{}
+		for _, id := range *c.Everyone {
+			out.Who = append(out.Who, access.UserID(id))
+		}
+		slices.Sort(out.Who)
+	}
+	expectations := 0
+	for _, is := range []bool{c.Answer != "", c.Error != "", out.Columns != nil, out.Rights != nil, out.Who != nil} {
+		if is {
+			expectations++
+		}
+	}
+	if expectations != 1 {
+		return Case{}, errors.New("want one of answer, error, sees, rights, everyone, refused")
+	}
+	return out, f.ask(c, &out)
+}
+
+func (c caseFile) columns() []Expected {
+	by := map[string]*Expected{}
+	of := func(column string) *Expected {
+		if by[column] == nil {
+			by[column] = &Expected{Column: column}
+		}
+		return by[column]
+	}
+	for column, shown := range c.Sees {
+		of(column).Alone = shown
+	}
+	for column, shown := range c.InLists {
+		of(column).Listed = shown
+	}
+	for may, columns := range map[bool][]string{true: c.MaySet, false: c.MayNot} {
+		for _, column := range columns {
+			if c.Does == access.Create.String() {
+				of(column).Create = &may
+			} else {
+				of(column).Update = &may
+			}
+		}
+	}
+	var out []Expected
+	for _, column := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, *by[column])
+	}
+	return out
+}
+
+// ask fills in the case's questions.
+func (f tableFile) ask(c caseFile, out *Case) error {
+	q := engine.Question{
+		User: access.UserID(c.Who), Table: access.TableID(c.Table), Privilege: c.Privilege, At: c.At, Channel: c.Channel,
+		Impersonator: access.UserID(c.ImpersonatedBy), Columns: c.Sets,
+	}
 	if c.At.IsZero() {
 		q.At = noon
 	}
-	if c.Privilege == "" {
+	if c.Does != "" || c.Privilege == "" && c.May == nil {
+		if c.Does == "" && (out.Rights != nil || out.Columns != nil) {
+			c.Does = access.Read.String()
+		}
 		if err := q.Action.UnmarshalText([]byte(c.Does)); err != nil {
-			return Case{}, err
+			return err
 		}
 	}
-	out := Case{Rule: c.Rule, Name: c.Case, Answer: engine.Reason(c.Answer), Depth: c.Depth, Until: c.Until, By: c.By, Missing: c.Missing, Error: c.Error}
-	if (c.Answer == "") == (c.Error == "") {
-		return Case{}, errors.New("want an answer or an error")
-	}
-	facts := c.Intended
 	if c.Record != "" {
-		known, ok := f.Records[c.Record]
-		if !ok {
-			return Case{}, fmt.Errorf("no record %q", c.Record)
+		facts, err := f.registered(out.State, c.Record)
+		if err != nil {
+			return err
 		}
-		facts = &known
-		q.Table = access.TableID(known.Table)
+		q.Table = facts.Table
 		r := q
-		r.Record = &engine.Record{ID: access.RecordID(c.Record), Registered: true}
+		r.Record = &engine.Record{ID: facts.ID, Registered: true}
 		out.Registered = &r
+		q.Record = &engine.Record{ID: facts.ID, Owner: facts.Owner, BusinessUnit: facts.BusinessUnit}
 	}
-	if facts != nil {
-		q.Table = access.TableID(facts.Table)
-		q.Record = &engine.Record{ID: access.RecordID(c.Record), BusinessUnit: access.BusinessUnitID(facts.In)}
-		if facts.Owner != "" {
-			q.Record.Owner = owner(facts.Owner)
+	if c.Intended != nil {
+		q.Table = access.TableID(c.Intended.Table)
+		q.Record = &engine.Record{
+			ID: access.RecordID(c.Intended.ID), Owner: owner(c.Intended.Owner), BusinessUnit: access.BusinessUnitID(c.Intended.In), Registered: c.Intended.Registered,
 		}
 	}
 	out.Question = q
-	return out, nil
+	if c.May != nil {
+		var err error
+		out.Ruling, err = f.ruling(c, out)
+		return err
+	}
+	return nil
+}
+
+// registered finds a record by the name that the file gives it, as the state has it.
+func (f tableFile) registered(st *access.State, name string) (access.Record, error) {
+	r, ok := f.Facts.Records[name]
+	if !ok {
+		return access.Record{}, fmt.Errorf("no record %q", name)
+	}
+	k := f.maker(st).recordKey(name, r.Table)
+	if now, ok := st.Records[k]; ok {
+		return now, nil
+	}
+	return access.Record{}, fmt.Errorf("record %q is gone", name)
+}
+
+// mayFile is a change that somebody wants to make; one verb is given.
+type mayFile struct {
+	Share         []string `yaml:"share,omitempty"`  // these rights
+	Revoke        string   `yaml:"revoke,omitempty"` // whose share
+	Assign        string   `yaml:"assign,omitempty"` // to whom
+	SetUnit       string   `yaml:"set_unit,omitempty"`
+	Link          string   `yaml:"link,omitempty"` // to which record
+	Clear         bool     `yaml:"clear,omitempty"`
+	AddToTemplate string   `yaml:"add_to_template,omitempty"`
+	ShareColumn   string   `yaml:"share_column,omitempty"`
+	Give          string   `yaml:"give,omitempty"` // which role
+
+	Along string `yaml:"along,omitempty"` // link, clear: the relationship
+	// To gives a parent's facts, where none is registered.
+	To       *recordFile `yaml:"to,omitempty"`
+	Creating bool        `yaml:"creating,omitempty"` // the child is
+	Rights   []string    `yaml:"rights,omitempty"`   // share_column: read, update
+	At       string      `yaml:"at,omitempty"`       // give: in which unit
+}
+
+// ruling reads what somebody wants to change.
+func (f tableFile) ruling(c caseFile, out *Case) (*Ruling, error) {
+	q, may := out.Question, c.May
+	r := &Ruling{User: q.User, At: q.At, Table: q.Table}
+	if out.Registered != nil {
+		r.Record = *out.Registered.Record
+	} else if q.Record != nil {
+		r.Record = *q.Record
+	}
+	var err error
+	switch {
+	case may.Share != nil:
+		r.Asks = "share"
+		r.Rights, err = rights(may.Share)
+	case may.Revoke != "":
+		r.Asks, r.Principal = "revoke", owner(may.Revoke)
+	case may.Assign != "":
+		r.Asks, r.Principal = "assign", owner(may.Assign)
+	case may.SetUnit != "":
+		r.Asks, r.Unit = "set_unit", access.BusinessUnitID(may.SetUnit)
+	case may.To != nil:
+		r.Asks, r.Relationship, r.Creating = "link", access.RelationshipID(may.Along), may.Creating
+		r.Parent = engine.Record{
+			ID: access.RecordID(may.To.ID), Owner: owner(may.To.Owner), BusinessUnit: access.BusinessUnitID(may.To.In), Registered: may.To.Registered,
+		}
+	case may.Link != "":
+		r.Asks, r.Relationship, r.Creating = "link", access.RelationshipID(may.Along), may.Creating
+		var parent access.Record
+		parent, err = f.registered(out.State, may.Link)
+		r.Parent = engine.Record{ID: parent.ID, Registered: true}
+	case may.Clear:
+		r.Asks, r.Relationship = "clear", access.RelationshipID(may.Along)
+	case may.AddToTemplate != "":
+		r.Asks, r.Template = "add_to_template", access.TemplateID(may.AddToTemplate)
+	case may.ShareColumn != "":
+		r.Asks, r.Column = "share_column", may.ShareColumn
+		for _, word := range may.Rights {
+			switch word {
+			case "read":
+				r.Rights |= access.RightsOf(access.Read)
+			case "update":
+				r.Rights |= access.RightsOf(access.Write)
+			default:
+				return nil, fmt.Errorf("unknown right %q on a column", word)
+			}
+		}
+	case may.Give != "":
+		r.Asks, r.Role, r.Unit = "give", access.RoleID(may.Give), access.BusinessUnitID(may.At)
+	default:
+		return nil, errors.New("may: want one verb")
+	}
+	if err == nil && out.Answer != engine.Allowed && out.Answer != Refused {
+		err = fmt.Errorf("want allowed or refused, not %q", out.Answer)
+	}
+	return r, err
 }

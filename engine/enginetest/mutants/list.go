@@ -1,0 +1,4 @@
+package main
+
+// mutants is the list, by file.
+var mutants = []mutant{}
