@@ -206,9 +206,9 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 	}
 	if a.kind == access.UserOrTeam && a.action != access.Create && r.ID != "" {
 		a.shares, _ = s.shares.find(a.table, string(r.ID))
-		if len(a.columns) > 0 {
-			a.column, _ = s.columnShares.get(a.table, string(r.ID))
-		}
+	}
+	if len(a.columns) > 0 {
+		s.resolveColumnShares(a, r)
 	}
 	return nil
 }

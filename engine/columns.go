@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -323,4 +324,128 @@ func (s *Snapshot) givesAll(a *asked, h *held, at int64) bool {
 		}
 	}
 	return false
+}
+
+// ColumnAccess is what somebody may do with a secured column.
+type ColumnAccess struct {
+	Column   string          `json:"column"`
+	Read     bool            `json:"read"`
+	Unmasked access.Unmasked `json:"unmasked"` // where a masked one is read unmasked
+	Update   bool            `json:"update"`
+	Create   bool            `json:"create"`
+	Mask     *access.Mask    `json:"mask,omitempty"`
+
+	pattern *regexp.Regexp // the mask's, unless made by others
+}
+
+// Visibility is how a column's value is shown (Rule FLS-4).
+type Visibility string
+
+// The ways to show a value.
+const (
+	Withheld Visibility = "withheld"
+	Masked   Visibility = "masked"
+	Clear    Visibility = "clear"
+)
+
+// Shows tells how the value is shown: in a list, or in a record that is read by
+// itself.
+func (c ColumnAccess) Shows(list bool) Visibility {
+	switch {
+	case !c.Read:
+		return Withheld
+	case c.Mask == nil || c.Unmasked == access.UnmaskedAllRecords || c.Unmasked == access.UnmaskedOneRecord && !list:
+		return Clear
+	}
+	return Masked
+}
+
+// Show is the value as it is shown; nothing of it is left where it is withheld. It
+// is withheld, too, when its mask cannot be applied.
+func (c ColumnAccess) Show(value string, list bool) (string, Visibility) {
+	switch v := c.Shows(list); v {
+	case Clear:
+		return value, v
+	case Masked:
+		pattern := c.pattern
+		if pattern == nil {
+			var err error
+			if pattern, err = regexp.Compile(c.Mask.Pattern); err != nil {
+				return "", Withheld
+			}
+		}
+		return pattern.ReplaceAllString(value, c.Mask.Replace), v
+	}
+	return "", Withheld
+}
+
+// Columns lists the secured columns of the question's table, by name, with what
+// the user may do with them (Rules FLS-1 to FLS-4). On a record a column is read
+// and updated only where the record is (Rule FLS-3); with Create it is the
+// intended record's columns that may be set. Without a record it is the table
+// where the record's access is asked for, and shares of columns do not count. The
+// action matters only as Create; the question names no privilege and no columns.
+func (s *Snapshot) Columns(q Question) ([]ColumnAccess, error) {
+	if q.Privilege != "" || len(q.Columns) > 0 {
+		return nil, fmt.Errorf("%w: columns are those of a table, all of them", ErrQuestion)
+	}
+	creates := q.Record != nil && q.Action == access.Create
+	var may access.Rights
+	for _, action := range []access.Action{access.Create, access.Read, access.Write} {
+		if q.Record != nil && creates != (action == access.Create) {
+			continue
+		}
+		q.Action = action
+		d, err := s.Check(q)
+		if err != nil {
+			return nil, err
+		}
+		if d.Allowed {
+			may |= access.RightsOf(action)
+		}
+	}
+	list := s.tables[s.tableIndex[q.Table]].columns
+	out := make([]ColumnAccess, len(list))
+	for i, c := range list {
+		g, err := s.columnGrantsOf(q, i)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = ColumnAccess{
+			Column: c.name, Mask: c.mask, pattern: c.pattern,
+			Read: g.read && may.Has(access.Read), Update: g.update && may.Has(access.Write), Create: g.create && may.Has(access.Create),
+		}
+		if out[i].Read {
+			out[i].Unmasked = g.unmasked
+		}
+	}
+	return out, nil
+}
+
+// columnGrantsOf is what the user and the impersonator, if there is one, both have
+// on a column (Rule ACC-4).
+func (s *Snapshot) columnGrantsOf(q Question, i int) (columnGrants, error) {
+	grants := func(q Question) (columnGrants, error) {
+		var a asked
+		err := s.resolve(&q, &a)
+		if err != nil {
+			return columnGrants{}, err
+		}
+		s.resolveColumnShares(&a, q.Record)
+		return s.columnGrants(&a, i, a.at), nil
+	}
+	g, err := grants(q)
+	if err == nil && q.Impersonator != "" {
+		var o columnGrants
+		o, err = grants(q.ofImpersonator())
+		g = columnGrants{g.read && o.read, g.update && o.update, g.create && o.create, min(g.unmasked, o.unmasked)}
+	}
+	return g, err
+}
+
+// resolveColumnShares finds the shares of the record's columns.
+func (s *Snapshot) resolveColumnShares(a *asked, r *Record) {
+	if r != nil && r.ID != "" && a.kind == access.UserOrTeam && a.action != access.Create {
+		a.column, _ = s.columnShares.get(a.table, string(r.ID))
+	}
 }

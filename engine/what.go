@@ -62,8 +62,10 @@ func (s *Snapshot) What(id access.UserID, at time.Time) (What, error) {
 	if err := s.resolve(&Question{User: id, Privilege: "any", At: at}, &a); err != nil {
 		return What{}, err
 	}
-	w := What{User: id, At: at, Revision: s.revision, Reason: a.gate, of: s}
-	if a.gate != Unknown {
+	// What the access mode refuses is left out line by line.
+	gate := s.gate(a.user, API, access.Read, true)
+	w := What{User: id, At: at, Revision: s.revision, Reason: gate, of: s}
+	if gate != Unknown {
 		return w, nil
 	}
 	var all []inForce
@@ -85,7 +87,7 @@ func (s *Snapshot) What(id access.UserID, at time.Time) (What, error) {
 		}
 	}
 	slices.Sort(w.Teams)
-	w.Held = s.held(all)
+	w.Held = s.held(all, a.user.refuses)
 	return w, nil
 }
 
@@ -102,8 +104,8 @@ type inForce struct {
 const everyPrivilege = "*"
 
 // held writes down the smallest list of what the assignments give, which are in
-// the order of their ids.
-func (s *Snapshot) held(all []inForce) []Held {
+// the order of their ids, but for what the access mode refuses (Rule ACC-1).
+func (s *Snapshot) held(all []inForce, mode refused) []Held {
 	var out []Held
 	for n := range s.tables {
 		if !s.tables[n].exists {
@@ -111,12 +113,18 @@ func (s *Snapshot) held(all []inForce) []Held {
 		}
 		a := asked{table: uint32(n), kind: s.tables[n].data.Ownership}
 		for action := access.Create; action < access.Actions; action++ {
+			if mode.refuse(API, action, s.tables[n].data.System) {
+				continue
+			}
 			s.aim(&a, action)
 			out = s.heldOf(out, &a, all)
 		}
 	}
 	misc := map[string][]access.AssignmentID{}
 	for _, f := range all {
+		if mode&refusesChanges != 0 {
+			break
+		}
 		names := s.roles[f.role].Miscellaneous
 		if s.roles[f.role].All {
 			if names = []string{everyPrivilege}; f.bound != nil && !f.bound.all {
