@@ -299,8 +299,7 @@ func TestRule_SRC_2_files_that_did_not_change_bring_a_round_without_a_change(t *
 		b, err := os.ReadFile(w.paths[0])
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(w.paths[0], bytes.ReplaceAll(b, []byte("staff"), []byte("Staff")), 0o600))
-		other := Config{}
-		other = w.config
+		other := w.config
 		other.Users.Mail = "other"
 		o, err := New(other, itself)
 		require.NoError(t, err)
