@@ -56,7 +56,7 @@ func (s *Snapshot) MayOwn(owner access.Principal, id access.TableID, at time.Tim
 	a := asked{table: n, kind: access.UserOrTeam, ownerTeam: noTeam, unit: noUnit, beyond: access.Global + 1}
 	switch owner.Kind {
 	case access.UserPrincipal:
-		if a.owner = s.users.find(owner.ID); a.owner == nil || !a.owner.exists {
+		if a.owner = s.users.get(owner.ID); a.owner == nil || !a.owner.exists {
 			return false, s.unknown("user", owner.ID)
 		}
 		if !s.span(a.owner.unit).exists() {
@@ -107,7 +107,8 @@ type asked struct {
 	column    *columnShares
 
 	// timed is set while evaluating, when a window was met.
-	timed bool
+	timed   bool
+	fetched uint8 // means nothing: for the sake of having looked
 }
 
 // resolve finds what the question names and judges whether it can be answered
@@ -123,16 +124,12 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 	case len(q.Columns) > 0 && (q.Table == "" || q.Action != access.Create && q.Action != access.Write):
 		return fmt.Errorf("%w: columns are named by a Create or Write of a table only (Rule FLS-5)", ErrQuestion)
 	}
-	// Most of a question's time is waiting for these two rows. Asked for one right
-	// after the other, they are waited for together.
-	u := s.users.find(string(q.User))
-	if q.Record != nil && q.Record.Owner.Kind == access.UserPrincipal && q.Record.Owner.ID != string(q.User) {
-		a.owner = s.users.find(q.Record.Owner.ID)
-	}
+	table, ok := s.tableIndex[q.Table]
+	h := s.fetch(q, table, a)
+	u := s.users.find(h.user, string(q.User))
 	if u == nil || !u.exists {
 		return s.unknown("user", string(q.User))
 	}
-	a.timed = u.holding.timed // has the rest of the row fetched meanwhile
 	if !s.span(u.unit).exists() {
 		return fmt.Errorf("%w business unit %q of user %q in environment %q", ErrUnknown, u.aside.data.BusinessUnit, q.User, s.env.ID)
 	}
@@ -152,18 +149,48 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 	if q.Action >= access.Actions {
 		return fmt.Errorf("%w %v", ErrUnknown, q.Action)
 	}
-	n, ok := s.tableIndex[q.Table]
-	if !ok || !s.tables[n].exists {
+	if !ok || !s.tables[table].exists {
 		return s.unknown("table", string(q.Table))
 	}
-	a.table, a.kind = n, s.tables[n].data.Ownership
+	a.table, a.kind = table, s.tables[table].data.Ownership
 	s.aim(a, q.Action)
-	a.gate, a.columns = s.gate(u, q.Channel, q.Action, s.tables[n].data.System), q.Columns
+	a.gate, a.columns = s.gate(u, q.Channel, q.Action, s.tables[table].data.System), q.Columns
 	if q.Record == nil {
 		return nil
 	}
 	a.record, a.beyond = true, access.Global
-	return s.resolveRecord(q, a)
+	return s.resolveRecord(q, a, h)
+}
+
+// hashes are those of a question's names.
+type hashes struct{ user, owner, record uint32 }
+
+// fetch reckons the hashes and looks at the rows that they will be found in: first
+// at all places in the indexes, then at all rows. Most of a question's time is
+// waiting for memory, and what is asked for one right after the other is waited
+// for together.
+func (s *Snapshot) fetch(q *Question, table uint32, a *asked) (h hashes) {
+	h.user = s.users.index.hash(0, string(q.User))
+	user := s.users.index.first(h.user)
+	if q.Record == nil {
+		return h
+	}
+	h.record = s.shares.index.hash(table, string(q.Record.ID))
+	shares := s.shares.index.first(h.record)
+	if q.Record.Owner.Kind == access.UserPrincipal {
+		h.owner = s.users.index.hash(0, q.Record.Owner.ID)
+		if owner := s.users.index.first(h.owner); owner != 0 {
+			a.fetched += s.users.rows.get(owner - 1).length
+		}
+	}
+	if user != 0 {
+		u := s.users.rows.get(user - 1)
+		a.fetched += u.length + uint8(u.holding.count) // both lines of it
+	}
+	if shares != 0 {
+		a.fetched += s.shares.rows.get(shares - 1).length
+	}
+	return h
 }
 
 // aim points the question at an action of its table.
@@ -171,7 +198,7 @@ func (s *Snapshot) aim(a *asked, action access.Action) {
 	a.action, a.line = action, s.line(privilege(a.table, action))
 }
 
-func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
+func (s *Snapshot) resolveRecord(q *Question, a *asked, h hashes) error {
 	r := q.Record
 	owner, unitID := r.Owner, r.BusinessUnit
 	if r.Registered {
@@ -194,7 +221,7 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 		return fmt.Errorf("%w: records of table %q (%v) have no owning business unit, yet %q is given", ErrQuestion, q.Table, a.kind, unitID)
 	}
 	if a.kind == access.UserOrTeam {
-		if err := s.resolveOwner(q, owner, a); err != nil {
+		if err := s.resolveOwner(q, owner, a, h); err != nil {
 			return err
 		}
 	}
@@ -205,7 +232,7 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 		a.place = s.span(a.unit).first
 	}
 	if a.kind == access.UserOrTeam && a.action != access.Create && r.ID != "" {
-		a.shares, _ = s.shares.find(a.table, string(r.ID))
+		a.shares, _ = s.shares.find(h.record, a.table, string(r.ID))
 	}
 	if len(a.columns) > 0 {
 		s.resolveColumnShares(a, r)
@@ -213,7 +240,7 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked) error {
 	return nil
 }
 
-func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked) error {
+func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked, h hashes) error {
 	switch {
 	case owner == access.Principal{}:
 		return fmt.Errorf("%w: record %q of table %q is asked about without its owner", ErrQuestion, q.Record.ID, q.Table)
@@ -221,9 +248,9 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked) e
 		a.owner, a.owned, a.ownerUnit = a.user, 1, a.user.unit
 	case owner.Kind == access.UserPrincipal:
 		if q.Record.Registered {
-			a.owner = s.users.find(owner.ID)
+			h.owner = s.users.index.hash(0, owner.ID)
 		}
-		if a.owner == nil || !a.owner.exists {
+		if a.owner = s.users.find(h.owner, owner.ID); a.owner == nil || !a.owner.exists {
 			return s.unknown("user", owner.ID)
 		}
 		a.ownerUnit = a.owner.unit
@@ -334,11 +361,18 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 			see(h.windowed[i].start, h.windowed[i].end)
 		}
 	}
+	seeTeam := func(n uint32) {
+		if t := s.teams.get(n); t.holding.timed {
+			seeHeld(&t.aside.held)
+		}
+	}
 	seeUser := func(u *user) {
-		seeHeld(&u.aside.held)
-		seeHeld(&s.teams.get(s.span(u.unit).team).aside.held)
+		if u.holding.timed {
+			seeHeld(&u.aside.held)
+		}
+		seeTeam(s.span(u.unit).team)
 		for _, n := range u.memberOf() {
-			seeHeld(&s.teams.get(n).aside.held)
+			seeTeam(n)
 		}
 	}
 	seeUser(a.user)
@@ -352,7 +386,7 @@ func (s *Snapshot) boundary(a *asked, after int64) int64 {
 			seeUser(a.owner)
 		}
 		if a.ownerTeam != noTeam {
-			seeHeld(&s.teams.get(a.ownerTeam).aside.held)
+			seeTeam(a.ownerTeam)
 		}
 	}
 	return next
@@ -407,11 +441,30 @@ func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 	u := a.user
 	own := s.span(u.unit).team
 	teams := u.memberOf()
+	// Once the record is reached there is nothing more to learn, but for a creation.
+	last := uint8(1)
+	if a.action == access.Create {
+		last = 2
+	}
+	if s.weigh(a, u.standing(), noTeam, &v); v.access == last {
+		return v
+	}
+	var near [len(u.few)]*team
+	for i, n := range teams[:min(len(teams), len(near))] { // as fetch does
+		near[i] = s.teams.get(n)
+		a.fetched += uint8(near[i].holding.count)
+	}
 	timed := u.holding.timed
-	s.weigh(a, u.standing(), noTeam, &v)
-	timed = s.weighTeam(a, own, &v) || timed
-	for _, n := range teams {
-		timed = s.weighTeam(a, n, &v) || timed
+	timed = s.weighTeam(a, s.teams.get(own), own, &v) || timed
+	for i, n := range teams {
+		if v.access == last {
+			return v
+		}
+		t := near[i&(len(near)-1)]
+		if i >= len(near) {
+			t = s.teams.get(n)
+		}
+		timed = s.weighTeam(a, t, n, &v) || timed
 	}
 	// Whether a creation is by the owning team's role matters too.
 	if !timed || v.access != 0 && (a.action != access.Create || v.byOwner != 0 || a.ownerTeam == noTeam) {
@@ -428,12 +481,11 @@ func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 
 // weighTeam adds what a team's standing assignments say, and tells whether it has
 // others.
-func (s *Snapshot) weighTeam(a *asked, team uint32, v *verdict) (timed bool) {
-	t := s.teams.get(team)
+func (s *Snapshot) weighTeam(a *asked, t *team, number uint32, v *verdict) (timed bool) {
 	if t.holding.idle { // Rule TEAM-5
 		return false
 	}
-	s.weigh(a, t.standing(), team, v)
+	s.weigh(a, t.standing(), number, v)
 	return t.holding.timed
 }
 
@@ -603,7 +655,7 @@ func (s *Snapshot) ownerReads(a *asked, at int64) bool {
 		b.user = a.owner
 		v = s.scan(&b, at)
 	} else {
-		b.timed = s.weighTeam(&b, a.ownerTeam, &v)
+		b.timed = s.weighTeam(&b, s.teams.get(a.ownerTeam), a.ownerTeam, &v)
 		s.weighTeamWindows(&b, a.ownerTeam, at, &v)
 	}
 	a.timed = a.timed || b.timed

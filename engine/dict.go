@@ -222,7 +222,7 @@ type rows[V any] struct {
 }
 
 const (
-	rowBits      = 4 // rows of a chunk
+	rowBits      = 5 // rows of a chunk
 	rowGroupBits = 6 // chunks of a group
 )
 
@@ -264,35 +264,37 @@ func (r *rows[V]) own(i uint32, e *edit) *V {
 }
 
 // index finds rows by their keys, each a string within a space, as a dict's. It is
-// open-addressed and small, since a question waits mostly for memory.
+// open-addressed and small, since a question waits mostly for memory: a place is
+// a row's number, from 1, and six bits of the key's hash, which spare most looks at
+// rows that are another's.
 type index struct {
 	seed   maphash.Seed
 	chunks []*indexChunk
-	mask   uint32 // slots - 1
+	mask   uint32 // places - 1
 	count  uint32
 	edit   *edit // owner of chunks
 }
 
-const indexBits = 8 // slots of a chunk
+const (
+	indexBits = 8         // places of a chunk
+	rowMask   = 1<<26 - 1 // of a place
+	// maxRows is how many rows can have numbers in an index.
+	maxRows = rowMask - 1
+)
 
 // indexChunk is filled to a half on average; a key that finds its place taken
 // goes to the next one in the same chunk.
 type indexChunk struct {
-	slots [1 << indexBits]slot
-	edit  *edit
-}
-
-type slot struct {
-	hash uint32
-	row  uint32 // from 1; 0 is a free slot
+	places [1 << indexBits]uint32
+	edit   *edit
 }
 
 func newIndex(seed maphash.Seed, size int, e *edit) index {
-	slots := 1 << indexBits
-	for slots < 2*size {
-		slots *= 2
+	places := 1 << indexBits
+	for places < 2*size {
+		places *= 2
 	}
-	x := index{seed: seed, mask: uint32(slots - 1), edit: e, chunks: make([]*indexChunk, slots>>indexBits)}
+	x := index{seed: seed, mask: uint32(places - 1), edit: e, chunks: make([]*indexChunk, places>>indexBits)}
 	for i := range x.chunks {
 		x.chunks[i] = &indexChunk{edit: e}
 	}
@@ -300,14 +302,22 @@ func newIndex(seed maphash.Seed, size int, e *edit) index {
 }
 
 func (x *index) hash(space uint32, key string) uint32 {
-	h := maphash.String(x.seed, key)
-	return uint32(h) ^ uint32(h>>32) ^ space*0x9e3779b1
+	return mixed(space, maphash.String(x.seed, key))
 }
+
+func (x *index) hashBytes(space uint32, key []byte) uint32 {
+	return mixed(space, maphash.Bytes(x.seed, key))
+}
+
+func mixed(space uint32, h uint64) uint32 { return uint32(h) ^ uint32(h>>32) ^ space*0x9e3779b1 }
 
 func (x *index) chunk(h uint32) *indexChunk { return x.chunks[h&x.mask>>indexBits] }
 
-// walk goes through the rows that may have the hash's key; the first call of it
-// gives where to begin.
+// first is the row at the hash's first place, from 1: most likely its, if it has
+// one.
+func (x *index) first(h uint32) uint32 { return x.chunk(h).places[h&(1<<indexBits-1)] & rowMask }
+
+// walk goes through the rows that may have the hash's key.
 type walk struct {
 	chunk *indexChunk
 	hash  uint32
@@ -319,13 +329,13 @@ func (x *index) walk(h uint32) walk { return walk{x.chunk(h), h, h} }
 // next is the next row that may be it, or false after the last.
 func (w *walk) next() (row uint32, ok bool) {
 	for {
-		s := w.chunk.slots[w.at&(1<<indexBits-1)]
+		p := w.chunk.places[w.at&(1<<indexBits-1)]
 		w.at++
-		if s.row == 0 {
+		if p == 0 {
 			return 0, false
 		}
-		if s.hash == w.hash {
-			return s.row - 1, true
+		if (p^w.hash)&^rowMask == 0 {
+			return p&rowMask - 1, true
 		}
 	}
 }
@@ -337,50 +347,51 @@ func (x *index) own(h uint32, e *edit) *indexChunk {
 	}
 	c := &x.chunks[h&x.mask>>indexBits]
 	if (*c).edit != e {
-		*c = &indexChunk{edit: e, slots: (*c).slots}
+		*c = &indexChunk{edit: e, places: (*c).places}
 	}
 	return *c
 }
 
-// add puts the row at the hash, which must not have it.
-func (x *index) add(h, row uint32, e *edit) {
+// add puts the row at the hash, which must not have it. The function gives the
+// hash of a row that is there.
+func (x *index) add(h, row uint32, e *edit, hashOf func(row uint32) uint32) {
 	if x.count++; 2*x.count > x.mask {
 		next := newIndex(x.seed, 2*int(x.count), e)
 		next.count = x.count
 		for _, c := range x.chunks {
-			for _, s := range c.slots {
-				if s.row != 0 {
-					next.chunk(s.hash).place(s)
+			for _, p := range c.places {
+				if p != 0 {
+					h := hashOf(p&rowMask - 1)
+					next.chunk(h).place(h, p)
 				}
 			}
 		}
 		*x = next
 	}
-	x.own(h, e).place(slot{h, row + 1})
+	x.own(h, e).place(h, h&^rowMask|(row+1))
 }
 
-func (c *indexChunk) place(s slot) {
-	i := s.hash
-	for c.slots[i&(1<<indexBits-1)].row != 0 {
-		i++
+func (c *indexChunk) place(h, p uint32) {
+	for c.places[h&(1<<indexBits-1)] != 0 {
+		h++
 	}
-	c.slots[i&(1<<indexBits-1)] = s
+	c.places[h&(1<<indexBits-1)] = p
 }
 
 // remove takes the row from the hash, and puts those that follow it where they
 // would be looked for.
-func (x *index) remove(h, row uint32, e *edit) {
+func (x *index) remove(h, row uint32, e *edit, hashOf func(row uint32) uint32) {
 	c := x.own(h, e)
 	i := h
-	for c.slots[i&(1<<indexBits-1)].row != row+1 {
+	for c.places[i&(1<<indexBits-1)]&rowMask != row+1 {
 		i++
 	}
-	c.slots[i&(1<<indexBits-1)] = slot{}
+	c.places[i&(1<<indexBits-1)] = 0
 	x.count--
-	for i++; c.slots[i&(1<<indexBits-1)].row != 0; i++ {
-		s := c.slots[i&(1<<indexBits-1)]
-		c.slots[i&(1<<indexBits-1)] = slot{}
-		c.place(s)
+	for i++; c.places[i&(1<<indexBits-1)] != 0; i++ {
+		p := c.places[i&(1<<indexBits-1)]
+		c.places[i&(1<<indexBits-1)] = 0
+		c.place(hashOf(p&rowMask-1), p)
 	}
 }
 
@@ -390,9 +401,12 @@ type people struct {
 	index index
 }
 
-// find returns the user's row, or nil.
-func (p *people) find(id string) *user {
-	for w := p.index.walk(p.index.hash(0, id)); ; {
+// get returns the user's row, or nil.
+func (p *people) get(id string) *user { return p.find(p.index.hash(0, id), id) }
+
+// find is get with the id's hash.
+func (p *people) find(h uint32, id string) *user {
+	for w := p.index.walk(h); ; {
 		n, ok := w.next()
 		if !ok {
 			return nil
@@ -406,8 +420,17 @@ func (p *people) find(id string) *user {
 // add makes a row for the id, which must not have one.
 func (p *people) add(id string, e *edit) *user {
 	n := p.rows.count
-	p.index.add(p.index.hash(0, id), n, e)
+	p.index.add(p.index.hash(0, id), n, e, p.hashOf)
 	u := p.rows.own(n, e)
 	u.number = n
 	return u
+}
+
+// hashOf is the hash of a user's id.
+func (p *people) hashOf(row uint32) uint32 {
+	u := p.rows.get(row)
+	if int(u.length) <= len(u.id) {
+		return p.index.hashBytes(0, u.id[:u.length])
+	}
+	return p.index.hash(0, string(u.aside.data.ID))
 }

@@ -1,11 +1,9 @@
 // Package engine decides who may do what, by the rules of the access model.
 //
 // It owns the Snapshot, an immutable compiled form of one environment at one
-// revision, and the answers taken from it: Check and Explain about one user and
-// one thing, Filter about a table's records, Who about all users, What and Compare
-// about what roles give, the May rulings about changes. It is pure: it reads no
-// clock, file, network or log, and the same question on the same revision and
-// instant has the same answer everywhere (Rule EVAL-12).
+// revision, and the answers taken from it: Check, Explain, What and MayOwn. It is
+// pure: it reads no clock, file, network or log, and the same question on the
+// same revision and instant has the same answer everywhere (Rule EVAL-12).
 //
 // It does not judge changes (access.State.Expand does) and it does not load or
 // keep anything. A membership, assignment or share that names something which

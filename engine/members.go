@@ -101,8 +101,11 @@ func (n *named) is(_ uint32, id string) bool { return n.id == id }
 // user returns the user's row, ready to be changed; it makes one for a user who
 // is mentioned first.
 func (b *builder) user(id access.UserID) *user {
-	u := b.s.users.find(string(id))
+	u := b.s.users.get(string(id))
 	if u == nil {
+		if b.s.users.rows.count == maxRows {
+			b.fail("more than %d users", maxRows)
+		}
 		u = b.s.users.add(string(id), b.edit)
 		u.unit, u.manager, u.length = noUnit, noUser, uint8(min(len(id), math.MaxUint8))
 		copy(u.id[:], id)
@@ -119,7 +122,7 @@ func (b *builder) user(id access.UserID) *user {
 
 // userNumber is that of a user, who need not exist.
 func (b *builder) userNumber(id access.UserID) uint32 {
-	if u := b.s.users.find(string(id)); u != nil {
+	if u := b.s.users.get(string(id)); u != nil {
 		return u.number
 	}
 	return b.user(id).number

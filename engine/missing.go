@@ -140,7 +140,7 @@ func (s *Snapshot) suppose(q Question, facts []Fact) (*Snapshot, Question, bool)
 		var c access.Object
 		switch f.Kind {
 		case EnableUser, GiveLicence, Admit:
-			u := s.users.find(f.Principal.ID).aside.data
+			u := s.users.get(f.Principal.ID).aside.data
 			u.Enabled = u.Enabled || f.Kind == EnableUser
 			u.Licensed = u.Licensed || f.Kind == GiveLicence
 			u.Admitted = u.Admitted || f.Kind == Admit
@@ -159,7 +159,7 @@ func (s *Snapshot) suppose(q Question, facts []Fact) (*Snapshot, Question, bool)
 			c = access.Membership{Environment: s.env.ID, Team: access.TeamID(f.Team.ID), User: access.UserID(f.Principal.ID)}
 		case ShareWith:
 			sh := access.Share{Environment: s.env.ID, Table: q.Table, Record: q.Record.ID, Principal: f.Principal}
-			known, _ := s.shares.find(s.tableIndex[q.Table], string(q.Record.ID))
+			known, _ := s.shares.get(s.tableIndex[q.Table], string(q.Record.ID))
 			if i := s.findPrincipal(known, f.Principal); i >= 0 {
 				sh.Rights, sh.Inherited = known.at(i).own, known.at(i).inherited
 			}
@@ -197,7 +197,7 @@ func (s *Snapshot) reown(q Question, owner access.Principal) *Record {
 
 func (s *Snapshot) unitOf(p access.Principal) access.BusinessUnitID {
 	if id, ok := p.User(); ok {
-		return s.users.find(string(id)).aside.data.BusinessUnit
+		return s.users.get(string(id)).aside.data.BusinessUnit
 	}
 	n, _ := s.teamIndex.get(0, p.ID)
 	return s.teams.get(n.number).aside.data.BusinessUnit
@@ -272,7 +272,7 @@ func (x *search) roles(p access.Principal, helps func(n uint32) bool, add func(F
 	var h *held
 	name, unitID := "", s.unitOf(p)
 	if id, ok := p.User(); ok {
-		u := s.users.find(string(id))
+		u := s.users.get(string(id))
 		h, name = &u.aside.held, u.aside.data.Name
 	} else {
 		n, _ := s.teamIndex.get(0, p.ID)
@@ -349,7 +349,7 @@ func (x *search) own(p access.Principal) Fact {
 func (s *Snapshot) principalName(p access.Principal) string {
 	switch p.Kind {
 	case access.UserPrincipal:
-		return s.users.find(p.ID).aside.data.Name
+		return s.users.get(p.ID).aside.data.Name
 	case access.TeamPrincipal:
 		n, _ := s.teamIndex.get(0, p.ID)
 		return s.teams.get(n.number).aside.data.Name
@@ -447,7 +447,7 @@ func (f Fact) key() string {
 func (s *Snapshot) weight(f Fact) int64 {
 	switch f.Kind {
 	case EnableUser, GiveLicence, Admit:
-		u := s.users.find(f.Principal.ID)
+		u := s.users.get(f.Principal.ID)
 		w := s.weightHeld(&u.aside.held)
 		for _, n := range s.teamsOf(u) {
 			w += s.weightHeld(&s.teams.get(n).aside.held)

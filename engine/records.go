@@ -116,9 +116,14 @@ type spare struct {
 	next *spare
 }
 
-// find returns the row of the record's shares, or nil, and its number.
-func (k *book) find(table uint32, record string) (*shares, uint32) {
-	for w := k.index.walk(k.index.hash(table, record)); ; {
+// get returns the row of the record's shares, or nil, and its number.
+func (k *book) get(table uint32, record string) (*shares, uint32) {
+	return k.find(k.index.hash(table, record), table, record)
+}
+
+// find is get with the key's hash.
+func (k *book) find(h, table uint32, record string) (*shares, uint32) {
+	for w := k.index.walk(h); ; {
 		n, ok := w.next()
 		if !ok {
 			return nil, 0
@@ -127,6 +132,15 @@ func (k *book) find(table uint32, record string) (*shares, uint32) {
 			return sh, n
 		}
 	}
+}
+
+// hashOf is the hash of the record that a row is of.
+func (k *book) hashOf(row uint32) uint32 {
+	sh := k.rows.get(row)
+	if int(sh.length) <= len(sh.id) {
+		return k.index.hashBytes(sh.table, sh.id[:sh.length])
+	}
+	return k.index.hash(sh.table, string(sh.aside.record))
 }
 
 func (b *builder) putRecord(o access.Record) {
@@ -142,13 +156,15 @@ func (b *builder) dropRecord(o access.Record) {
 // number. It makes one for a record that has none.
 func (b *builder) editShares(table uint32, record access.RecordID) (*shares, uint32) {
 	k := &b.s.shares
-	found, n := k.find(table, string(record))
+	found, n := k.get(table, string(record))
 	if found == nil {
-		n = k.rows.count
+		if n = k.rows.count; n == maxRows {
+			b.fail("more than %d records with shares", maxRows)
+		}
 		if k.spare != nil {
 			n, k.spare = k.spare.row, k.spare.next
 		}
-		k.index.add(k.index.hash(table, string(record)), n, b.edit)
+		k.index.add(k.index.hash(table, string(record)), n, b.edit, k.hashOf)
 		sh := k.rows.own(n, b.edit)
 		*sh = shares{table: table, length: uint8(min(len(record), math.MaxUint8))}
 		if copy(sh.id[:], record) < len(record) {
@@ -208,7 +224,7 @@ func (b *builder) putShare(o *access.Share) {
 
 func (b *builder) dropShare(o access.Share) {
 	table, to := b.table(o.Table), b.who(o.Principal)
-	if found, _ := b.s.shares.find(table, string(o.Record)); found == nil || found.find(to) < 0 {
+	if found, _ := b.s.shares.get(table, string(o.Record)); found == nil || found.find(to) < 0 {
 		return
 	}
 	sh, n := b.editShares(table, o.Record)
@@ -216,7 +232,7 @@ func (b *builder) dropShare(o access.Share) {
 	unlink(b, &b.s.sharedWith, pairOf(uint32(to), n))
 	if sh.count() == 1 {
 		k := &b.s.shares
-		k.index.remove(k.index.hash(table, string(o.Record)), n, b.edit)
+		k.index.remove(k.index.hash(table, string(o.Record)), n, b.edit, k.hashOf)
 		*sh = shares{}
 		k.spare = &spare{n, k.spare}
 		return
@@ -249,7 +265,7 @@ func (s *Snapshot) findPrincipal(sh *shares, p access.Principal) int {
 	}
 	switch p.Kind {
 	case access.UserPrincipal:
-		if u := s.users.find(p.ID); u != nil {
+		if u := s.users.get(p.ID); u != nil {
 			return sh.find(who(u.number))
 		}
 		return -1

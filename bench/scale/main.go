@@ -72,7 +72,8 @@ func render(c company, lines []line) string {
 
 %s %d users, %d teams, %d business units, %d memberships, %d shares of %d records; matrix business units, the manager hierarchy three deep,
 licences and an environment security group, secured columns, windows on a twentieth of the users' roles and a hundredth of the shares.
-Questions are about users, owners and records picked at random, a half of the records with shares.
+Questions are about records picked at random, a half of them shared; in turn by anyone, the owner, one of the record's unit, and one with
+whom it is shared.
 
 | What | Figure | Ratio | Goal | |
 |---|---|---|---|---|

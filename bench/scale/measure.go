@@ -86,7 +86,25 @@ type asked struct {
 
 const questions = 1 << 19
 
-// ask makes questions about records of other people, about all users in turn.
+// asker is who asks about a record: in turn anyone, its owner, one of its unit,
+// and one whom it is shared with.
+func (c company) asker(i, record int) int {
+	switch owner := c.owner(record); i % 4 {
+	case 1:
+		if owner.Kind == access.UserPrincipal {
+			return mix("owner", record, c.users)
+		}
+	case 2:
+		return c.recordUnit(record) + mix("colleague", i, c.users/c.units())*c.units()
+	case 3:
+		if record < c.records()/2 && c.share(record, 0).Principal.Kind == access.UserPrincipal {
+			return mix("user", 2*record, c.users)
+		}
+	}
+	return mix("user asked", i, c.users)
+}
+
+// ask makes questions about records of one's own and of other people.
 func (c company) ask(count int) *asked {
 	var text strings.Builder
 	a := &asked{questions: make([]engine.Question, count), records: make([]engine.Record, count)}
@@ -100,8 +118,9 @@ func (c company) ask(count int) *asked {
 	for i := range count {
 		record := mix("record asked", i, c.records())
 		owner := c.owner(record)
+		user := c.asker(i, record)
 		parts[i] = [4]part{
-			add(string(userID(mix("user asked", i, c.users)))), add(owner.ID), add(string(recordID(record))), add(string(unitID(c.recordUnit(record)))),
+			add(string(userID(user))), add(owner.ID), add(string(recordID(record))), add(string(unitID(c.recordUnit(record)))),
 		}
 		a.records[i].Owner.Kind = owner.Kind
 		a.questions[i] = engine.Question{
