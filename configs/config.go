@@ -17,7 +17,6 @@ import (
 
 	"github.com/ambit-iam/ambit/api"
 	"github.com/ambit-iam/ambit/connectors/entra"
-	"github.com/ambit-iam/ambit/connectors/file"
 	"github.com/ambit-iam/ambit/connectors/ldap"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/document"
@@ -75,11 +74,12 @@ type TLS struct {
 
 // Source is one directory: an id, and exactly one kind.
 type Source struct {
-	ID    directory.SourceID `yaml:"id,required"`
-	LDAP  *ldap.Config       `yaml:"ldap"`
-	Entra *entra.Config      `yaml:"entra"`
-	SCIM  *scim.Config       `yaml:"scim"`
-	File  *file.Config       `yaml:"file"`
+	ID   directory.SourceID `yaml:"id,required"`
+	LDAP *ldap.Config       `yaml:"ldap"`
+	// ActiveDirectory is one domain.
+	ActiveDirectory *ldap.ADConfig `yaml:"active_directory"`
+	Entra           *entra.Config  `yaml:"entra"`
+	SCIM            *scim.Config   `yaml:"scim"`
 }
 
 // Sync says how often directories are read.
@@ -170,11 +170,16 @@ func (c *Config) check(doc *document.Document) document.Faults {
 		}
 		seen[s.ID] = true
 		if s.kinds() != 1 {
-			fault(path, "want exactly one of ldap, entra, scim and file", "")
+			fault(path, "want exactly one of ldap, active_directory, entra and scim", "")
 		}
 		if s.LDAP != nil {
 			for _, err := range flatten(s.LDAP.Validate()) {
 				hidden(document.Child(path, "ldap"), err.Error())
+			}
+		}
+		if s.ActiveDirectory != nil {
+			for _, err := range flatten(s.ActiveDirectory.Validate()) {
+				hidden(document.Child(path, "active_directory"), err.Error())
 			}
 		}
 		if s.Entra != nil {
@@ -185,11 +190,6 @@ func (c *Config) check(doc *document.Document) document.Faults {
 		if s.SCIM != nil {
 			for _, err := range flatten(s.SCIM.Validate()) {
 				hidden(document.Child(path, "scim"), err.Error())
-			}
-		}
-		if s.File != nil {
-			for _, err := range flatten(s.File.Validate()) {
-				fault(document.Child(path, "file"), err.Error(), "")
 			}
 		}
 	}
@@ -211,7 +211,7 @@ func (c *Config) check(doc *document.Document) document.Faults {
 // kinds counts the kinds that the source is said to be of.
 func (s Source) kinds() int {
 	n := 0
-	for _, is := range []bool{s.LDAP != nil, s.Entra != nil, s.SCIM != nil, s.File != nil} {
+	for _, is := range []bool{s.LDAP != nil, s.ActiveDirectory != nil, s.Entra != nil, s.SCIM != nil} {
 		if is {
 			n++
 		}

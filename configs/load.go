@@ -6,7 +6,6 @@ import (
 	"log/slog"
 
 	"github.com/ambit-iam/ambit/connectors/entra"
-	"github.com/ambit-iam/ambit/connectors/file"
 	"github.com/ambit-iam/ambit/connectors/ldap"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/scim"
@@ -35,10 +34,12 @@ func (c *Config) Readers(pushed func(directory.SourceID, scim.Config) (directory
 			own := *s.LDAP
 			own.CAFile = c.File(own.CAFile)
 			reader, err = ldap.New(own)
+		case s.ActiveDirectory != nil:
+			own := *s.ActiveDirectory
+			own.CAFile = c.File(own.CAFile)
+			reader, err = ldap.NewAD(own)
 		case s.SCIM != nil:
 			reader, err = pushed(s.ID, *s.SCIM)
-		case s.File != nil:
-			reader, err = file.New(*s.File, c.File)
 		default:
 			own := *s.Entra
 			own.CAFile = c.File(own.CAFile)

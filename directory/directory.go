@@ -104,6 +104,9 @@ const (
 	// AttrEnabled is "true" or "false". Absent means the source has no such
 	// notion, and counts as true.
 	AttrEnabled = "enabled"
+	// AttrExpires is the instant from which the account may not be used any more, in
+	// RFC 3339 and UTC. Sources say nothing when it passes (Rule AD-16).
+	AttrExpires = "expires"
 	// AttrUserType is "Member" or "Guest" (Rule GRAPH-31). Absent counts as Member.
 	AttrUserType = "userType"
 	// AttrManager is a reference (see Ref) to the manager.

@@ -111,6 +111,7 @@ func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
 	if err := s.follow(ctx, v.Revision); err != nil {
 		return nil, err
 	}
+	s.mirror.Advance(s.now())
 	touched, all := s.mirror.takeTouched()
 	s.desired.model = s.config.Model
 	switch {

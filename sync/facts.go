@@ -36,6 +36,7 @@ type facts struct {
 	ordered [directory.KindOther + 1]atomic.Pointer[[]refNo]
 
 	touched touched
+	ends    ends
 	// round is the number of the newest round, midway whether it goes on. What is
 	// loaded counts as round 1.
 	round  uint32
@@ -284,6 +285,7 @@ func (f *facts) put(u directory.Upsert) (directory.Object, bool) {
 	}
 	f.rename(n, &o.userName, login, directory.ByUserName)
 	f.setManager(n, o, directory.Ref(u.Get(directory.AttrManager)))
+	f.ends.set(n, u.Get(directory.AttrExpires))
 	o.seen = f.round
 	f.touched.object(f.id(n))
 	f.changed(n)
@@ -362,6 +364,7 @@ func (f *facts) remove(n refNo) {
 	f.touched.object(f.id(n))
 	f.ordered[min(o.kind, directory.KindOther)].Store(nil)
 	f.setManager(n, o, "")
+	f.ends.set(n, "")
 	f.unclaim(o.dn, n)
 	f.unclaim(o.userName, n)
 	f.refs[n].object = nil
@@ -468,7 +471,11 @@ func (f *facts) object(n refNo) (directory.Object, bool) {
 	if o == nil {
 		return directory.Object{}, false
 	}
-	return directory.Object{ID: f.id(n), Kind: o.kind, DN: f.dn(o), Attributes: f.names.unpack(o.attributes)}, true
+	attributes := f.names.unpack(o.attributes)
+	if f.ends.passed(n) {
+		attributes[directory.AttrEnabled] = []string{"false"}
+	}
+	return directory.Object{ID: f.id(n), Kind: o.kind, DN: f.dn(o), Attributes: attributes}, true
 }
 
 // list gives the objects of a kind in id order.

@@ -795,3 +795,42 @@ func TestRule_LDAP_18_a_list_of_what_there_is(t *testing.T) {
 		require.Equal(t, 51, m.Size("corp").Objects)
 	})
 }
+
+func TestRule_AD_16_an_account_ends_by_the_clock(t *testing.T) {
+	st := openStore(t)
+	m := loaded(t, st, "corp")
+	end := noon.Add(time.Hour)
+	round(t, m, "corp", directory.Full, directory.Page{Cursor: []byte("1"), Upserts: []directory.Upsert{
+		user("ends", "", directory.AttrEnabled, "true", directory.AttrExpires, end.Format(time.RFC3339Nano)), user("stays", "", directory.AttrEnabled, "true"),
+	}})
+	enabled := func(m *Mirror) bool {
+		o, ok := m.Object("corp", "ends")
+		require.True(t, ok)
+		return o.Enabled()
+	}
+	_, _ = m.takeTouched()
+	m.Advance(end.Add(-1))
+	require.True(t, enabled(m))
+	require.False(t, m.ended(end.Add(-1)))
+	require.True(t, m.ended(end), "at the end, not after it")
+	m.Advance(end)
+	require.False(t, enabled(m))
+	touched, _ := m.takeTouched()
+	require.Len(t, touched, 1)
+	require.EqualValues(t, "ends", touched[0].Object)
+	require.False(t, m.ended(end.Add(time.Hour)))
+	m.Advance(noon)
+	require.False(t, enabled(m), "a clock that goes back brings nobody back")
+
+	again := loaded(t, st, "corp")
+	require.True(t, enabled(again), "what is kept is what the source said")
+	again.Advance(end)
+	require.False(t, enabled(again))
+
+	later := user("ends", "", directory.AttrEnabled, "true", directory.AttrExpires, end.Add(time.Hour).Format(time.RFC3339Nano))
+	round(t, m, "corp", directory.Delta, directory.Page{Upserts: []directory.Upsert{later}})
+	require.True(t, enabled(m))
+	require.True(t, m.ended(end.Add(time.Hour)))
+	round(t, m, "corp", directory.Delta, directory.Page{Removed: []directory.ObjectID{"ends"}})
+	require.False(t, m.ended(end.Add(time.Hour)), "who is gone does not end")
+}

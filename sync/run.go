@@ -456,6 +456,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		loops, stop := context.WithCancel(ctx)
 		var wait sync.WaitGroup
 		wait.Go(func() { _ = s.reconcile(loops, Options{NoRead: true}) }) // it logs; nothing is read here
+		wait.Go(func() { s.watchEnds(loops) })
 		for _, c := range sources {
 			wait.Go(func() { s.loop(loops, c) })
 		}

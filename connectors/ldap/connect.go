@@ -239,8 +239,11 @@ func (d *dialer) bind(l *ldap.Conn) error {
 // classify joins the kind of a server's or connection's error to it.
 func classify(err error) error {
 	switch {
-	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultStrongAuthRequired,
-		ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultAuthMethodNotSupported):
+	// Rule AD-21
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultStrongAuthRequired, ldap.LDAPResultConfidentialityRequired):
+		return fmt.Errorf("%w: %w; the server wants the connection encrypted: use ldaps:// or start_tls: true", directory.ErrAuth, err)
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultInsufficientAccessRights,
+		ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultAuthMethodNotSupported):
 		return fmt.Errorf("%w: %w", directory.ErrAuth, err)
 	case ldap.IsErrorAnyOf(err, ldap.LDAPResultUnavailable, ldap.LDAPResultBusy):
 		return fmt.Errorf("%w: %w", directory.ErrUnreachable, err)

@@ -96,7 +96,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 		}
 	}
 	for _, name := range extra {
-		if !slices.Contains(filledIn[kind], name) {
+		if !nameIsFilledIn(kind, name) {
 			set(name, func(r *role) { r.all = append(r.all, name) })
 		}
 	}
@@ -107,8 +107,13 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 var filledIn = map[directory.Kind][]string{
 	directory.KindUser: {
 		directory.AttrUserName, directory.AttrDisplayName, directory.AttrMail, directory.AttrEnabled, directory.AttrUserType, directory.AttrManager,
+		directory.AttrExpires,
 	},
 	directory.KindGroup: {directory.AttrDisplayName, directory.AttrGroupKind},
+}
+
+func nameIsFilledIn(kind directory.Kind, name string) bool {
+	return slices.Contains(filledIn[kind], name)
 }
 
 // attributes lists what must be asked for.

@@ -1,13 +1,18 @@
 package ldaptest
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/ambit-iam/ambit/testdata/company"
 )
 
 // Proxy stands before a real server, in the clear on loopback, and does to what it
@@ -19,6 +24,7 @@ type Proxy struct {
 	upstream string
 	listener net.Listener
 	closed   chan struct{}
+	once     sync.Once
 	group    sync.WaitGroup
 
 	mu      sync.Mutex
@@ -57,12 +63,15 @@ func StartProxy(upstream string) (*Proxy, error) {
 	return p, nil
 }
 
-// Close ends all connections.
+// Close ends all connections, once.
 func (p *Proxy) Close() error {
-	close(p.closed)
-	err := p.listener.Close()
-	p.Hangup()
-	p.group.Wait()
+	var err error
+	p.once.Do(func() {
+		close(p.closed)
+		err = p.listener.Close()
+		p.Hangup()
+		p.group.Wait()
+	})
 	return err
 }
 
@@ -169,22 +178,22 @@ func (p *Proxy) answers(r *requests, server, client net.Conn) {
 			answers = rewrite(request, packet)
 		}
 		for _, a := range answers {
-			bytes := a.Bytes()
+			message := a.Bytes()
 			struck := said >= fault.After
 			switch {
 			case struck && fault.Cut:
-				_, _ = client.Write(bytes[:len(bytes)/2]) // it is closed next
+				_, _ = client.Write(message[:len(message)/2]) // it is closed next
 				return
 			case struck && fault.Stall:
 				<-p.closed
 				return
 			case struck && fault.Duplicate && a.Children[1].Tag == ldap.ApplicationSearchResultEntry:
-				bytes = append(bytes, bytes...)
+				message = append(message, message...)
 			}
 			if fault.Delay > 0 {
 				time.Sleep(fault.Delay)
 			}
-			if _, err := client.Write(bytes); err != nil {
+			if _, err := client.Write(message); err != nil {
 				return
 			}
 		}
@@ -195,4 +204,59 @@ func (p *Proxy) answers(r *requests, server, client net.Conn) {
 func Done(answer *ber.Packet, code uint16) *ber.Packet {
 	id, _ := answer.Children[0].Value.(int64)
 	return message(id, result(ldap.ApplicationSearchResultDone, code))
+}
+
+// Asks tells whether a request's bytes hold a text, such as a control's number.
+func Asks(request *ber.Packet, text string) bool {
+	return bytes.Contains(request.Bytes(), []byte(text))
+}
+
+// EditEntry returns the answer with its attributes edited, if it is an entry: by
+// name with options, in the order in which edit likes them.
+func EditEntry(answer *ber.Packet, edit func(attributes []company.Attribute) []company.Attribute) *ber.Packet {
+	if answer.Children[1].Tag != ldap.ApplicationSearchResultEntry {
+		return answer
+	}
+	id, _ := answer.Children[0].Value.(int64)
+	op := answer.Children[1]
+	e := company.Entry{DN: op.Children[0].Data.String()}
+	for _, a := range op.Children[1].Children {
+		one := company.Attribute{Name: a.Children[0].Data.String()}
+		for _, v := range a.Children[1].Children {
+			one.Values = append(one.Values, v.Data.String())
+		}
+		e.Attributes = append(e.Attributes, one)
+	}
+	e.Attributes = edit(e.Attributes)
+	edited := message(id, entry(e, nil))
+	if len(answer.Children) > 2 {
+		edited.AppendChild(answer.Children[2]) // its controls
+	}
+	return edited
+}
+
+// LimitValues gives lists of members in parts, as Active Directory does with more
+// than MaxValRange.
+func LimitValues(most int) Rewrite {
+	return func(request, answer *ber.Packet) []*ber.Packet {
+		if Asks(request, ldap.ControlTypeDirSync) { // which gives them all
+			return []*ber.Packet{answer}
+		}
+		return []*ber.Packet{EditEntry(answer, func(attributes []company.Attribute) []company.Attribute {
+			var out []company.Attribute
+			for _, a := range attributes {
+				name, span, _ := strings.Cut(strings.ToLower(a.Name), ";range=")
+				from, _ := strconv.Atoi(strings.TrimSuffix(span, "-*"))
+				if name != "member" || len(a.Values) <= most {
+					out = append(out, a)
+					continue
+				}
+				if span == "" {
+					out = append(out, company.Attribute{Name: "member"})
+				}
+				out = append(out, company.Attribute{Name: fmt.Sprintf("member;range=%d-%d", from, from+most-1), Values: a.Values[:most]})
+			}
+			return out
+		})}
+	}
 }

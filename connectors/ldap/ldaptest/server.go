@@ -341,12 +341,13 @@ func operation(tag ber.Tag) *ber.Packet {
 	return ber.Encode(ber.ClassApplication, ber.TypeConstructed, tag, nil, "")
 }
 
+// entry is a search's entry with the wanted attributes; nil: all.
 func entry(e company.Entry, wanted []string) *ber.Packet {
 	op := operation(ldap.ApplicationSearchResultEntry)
 	op.AppendChild(octets(e.DN))
 	attributes := sequence(ber.TagSequence)
 	for _, a := range e.Attributes {
-		if name, _, _ := strings.Cut(a.Name, ";"); !slices.Contains(wanted, strings.ToLower(name)) {
+		if name, _, _ := strings.Cut(a.Name, ";"); wanted != nil && !slices.Contains(wanted, strings.ToLower(name)) {
 			continue
 		}
 		one, values := sequence(ber.TagSequence), sequence(ber.TagSet)
