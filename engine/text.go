@@ -79,10 +79,16 @@ func (r Reason) sentence() string {
 		return "the user's business unit, or one above it, is disabled"
 	case NoLicence:
 		return "the user has no licence"
+	case AccessModeExcludes:
+		return "the user's kind or access mode does not allow it"
 	case NotInEnvironmentGroup:
 		return "the user is not in the environment's security group"
 	case NoRole:
 		return "the user has no role in force"
+	case MayNotImpersonate:
+		return "the privilege to act on behalf of another user is not held"
+	case NoColumnAccess:
+		return "a secured column is named that no column security profile allows"
 	case NoPrivilege:
 		return "no role in force has the privilege"
 	case NoAccess:
