@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/engine/enginetest"
 )
@@ -37,6 +38,7 @@ func rule(t *testing.T, id string) {
 						if c.State.Environment.Hierarchy == nil && q.Impersonator == "" {
 							explained(t, s, c, q)
 						}
+						filtered(t, s, c, q)
 					}
 				}
 			})
@@ -65,6 +67,17 @@ func explained(t *testing.T, s *engine.Snapshot, c enginetest.Case, q engine.Que
 		}
 		require.Equal(t, c.Missing, got[:min(len(got), len(c.Missing))])
 	}
+}
+
+// filtered fails unless the filter selects the case's record exactly when it is
+// allowed (Rule EVAL-7).
+func filtered(t *testing.T, s *engine.Snapshot, c enginetest.Case, q engine.Question) {
+	if q.Record == nil || q.Record.Registered || q.Action == access.Create || len(q.Columns) > 0 {
+		return
+	}
+	f, err := s.Filter(filterOf(q, nil))
+	require.NoError(t, err)
+	require.Equal(t, c.Answer == engine.Allowed, f.Selects(*q.Record), "%+v", f)
 }
 
 func TestRule_OWN_1(t *testing.T)    { rule(t, "OWN-1") }

@@ -18,10 +18,12 @@ func TestRule_EVAL_8_OriginsAreThereExactlyWhenCheckAllows(t *testing.T) {
 	for seed := range uint64(300) {
 		p := pick(seed)
 		st := enginetest.Organisation(p)
+		st.Environment.Hierarchy = nil
 		s, err := engine.New(st, 1)
 		require.NoError(t, err)
 		for range 60 {
 			q := enginetest.Question(p, st)
+			q.Impersonator, q.Columns = "", nil
 			d, err := s.Check(q)
 			e, explainErr := s.Explain(q, -1)
 			require.Equal(t, err, explainErr)
@@ -239,10 +241,12 @@ func TestRule_EVAL_9_MissingSetsAreTrueMinimalAndComplete(t *testing.T) {
 	for seed := uint64(1000); asked < denials; seed++ {
 		p := pick(seed)
 		st := enginetest.Organisation(p)
+		st.Environment.Hierarchy = nil
 		s, err := engine.New(st, 1)
 		require.NoError(t, err)
 		for range 3 {
 			q := enginetest.Question(p, st)
+			q.Impersonator, q.Columns = "", nil
 			e, err := s.Explain(q, 1_000_000)
 			if err != nil || e.Allowed {
 				continue

@@ -197,7 +197,7 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 		teams = s.teamsOf(a.user)
 	}
 	for _, n := range teams {
-		if t := s.teams.get(n).aside; t.owns {
+		if t := s.teams.get(n).aside; t.exists && t.owns {
 			c.Teams = append(c.Teams, t.data.ID)
 		}
 	}
@@ -206,7 +206,7 @@ func (s *Snapshot) clause(a *asked, next *int64) Clause {
 		c.Users = append(c.Users, r.aside.data.ID) // Rule HIER-2
 		of := s.standsFor(r)
 		for _, w := range of[1:] {
-			if t := s.teams.get(w.number()).aside; t.owns {
+			if t := s.teams.get(w.number()).aside; t.exists && t.owns {
 				c.Teams = append(c.Teams, t.data.ID)
 			}
 		}

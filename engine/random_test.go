@@ -75,6 +75,40 @@ func agree(t require.TestingT, s *engine.Snapshot, r enginetest.Reference, q eng
 // subject is a snapshot as the decision tables ask it.
 type subject struct{ *engine.Snapshot }
 
+func (s subject) Columns(q engine.Question) ([]enginetest.Column, error) {
+	all, err := s.Snapshot.Columns(q)
+	var out []enginetest.Column
+	for _, c := range all {
+		out = append(out, enginetest.Column{
+			Name: c.Column, Read: c.Read, Update: c.Update, Create: c.Create, Unmasked: c.Unmasked, Mask: c.Mask,
+			Alone: string(c.Shows(false)), Listed: string(c.Shows(true)),
+		})
+	}
+	return out, err
+}
+
+func (s subject) Who(q engine.Question) ([]access.UserID, error) {
+	ask := engine.WhoQuestion{Action: q.Action, Table: q.Table, Record: q.Record, Privilege: q.Privilege, At: q.At, Channel: q.Channel, Limit: 2}
+	var out []access.UserID
+	for {
+		page, err := s.Snapshot.Who(ask)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range page.Users {
+			out = append(out, access.UserID(u.ID))
+		}
+		if ask.After = page.Next; ask.After == "" {
+			return out, nil
+		}
+	}
+}
+
+func (s subject) Filter(q engine.Question, by []string) (engine.Reason, error) {
+	f, err := s.Snapshot.Filter(filterOf(q, by))
+	return f.Reason, err
+}
+
 // difference is what two say of one thing.
 type difference struct {
 	about     string
@@ -138,7 +172,7 @@ func answers(st *access.State, ask func(enginetest.Subject) (any, error)) (got, 
 func compare(seed uint64, checks int) (compared, *difference) {
 	p := pick(seed)
 	c := newCompared()
-	st := enginetest.Whole(p)
+	st := enginetest.Organisation(p)
 	s, err := engine.New(st, 7)
 	if err != nil {
 		return c, &difference{about: "made", got: err.Error()}
@@ -149,7 +183,7 @@ func compare(seed uint64, checks int) (compared, *difference) {
 	var batch []engine.Question
 	var each []engine.Decision
 	for range checks {
-		q := enginetest.WholeQuestion(p, st)
+		q := enginetest.Question(p, st)
 		got, gotErr := s.Check(q)
 		want, wantErr := r.Check(q)
 		if got != want || !alike(gotErr, wantErr) {
@@ -176,7 +210,16 @@ func compare(seed uint64, checks int) (compared, *difference) {
 	}
 	for range checks / 10 {
 		for _, compareOne := range []func(enginetest.Pick, *access.State, *engine.Snapshot, enginetest.Reference, *compared) *difference{
-			compareRights,
+			compareColumns, compareRights,
+		} {
+			if d := compareOne(p, st, s, r, &c); d != nil {
+				return c, d
+			}
+		}
+	}
+	for range checks / 50 {
+		for _, compareOne := range []func(enginetest.Pick, *access.State, *engine.Snapshot, enginetest.Reference, *compared) *difference{
+			compareWho, compareFilter,
 		} {
 			if d := compareOne(p, st, s, r, &c); d != nil {
 				return c, d
@@ -208,8 +251,27 @@ func differ(st *access.State, about string, q engine.Question, ask func(enginete
 	}}
 }
 
+func compareColumns(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+	q := enginetest.Question(p, st)
+	if q.Columns = nil; q.Privilege != "" {
+		return nil
+	}
+	got, gotErr := subject{s}.Columns(q)
+	want, wantErr := r.Columns(q)
+	c.columns++
+	for _, column := range got {
+		if column.Read || column.Update || column.Create {
+			c.shown++
+		}
+	}
+	if alike(gotErr, wantErr) && slices.Equal(got, want) {
+		return nil
+	}
+	return differ(st, "Columns", q, func(s enginetest.Subject) (any, error) { return s.Columns(q) })
+}
+
 func compareRights(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
-	q := enginetest.WholeQuestion(p, st)
+	q := enginetest.Question(p, st)
 	if q.Action, q.Columns = access.Read, nil; q.Privilege != "" {
 		return nil
 	}
@@ -224,13 +286,77 @@ func compareRights(p enginetest.Pick, st *access.State, s *engine.Snapshot, r en
 	return differ(st, "Rights", q, func(s enginetest.Subject) (any, error) { return s.Rights(q) })
 }
 
+func compareWho(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+	q := enginetest.Question(p, st)
+	q.Impersonator, q.Columns = "", nil
+	got, gotErr := subject{s}.Who(q)
+	if gotErr != nil {
+		return nil // as for everybody
+	}
+	want, _ := r.Who(q)
+	c.who += len(got)
+	if slices.Equal(got, want) {
+		return nil
+	}
+	return differ(st, "Who", q, func(s enginetest.Subject) (any, error) { return s.Who(q) })
+}
+
+func compareFilter(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+	q := enginetest.Question(p, st)
+	if q.Table == "" || st.Tables[q.Table].ID == "" || q.Action == access.Create {
+		return nil
+	}
+	var by []string
+	if p(3) == 0 {
+		by = []string{fmt.Sprint("c", p(5))}
+	}
+	q.Columns, q.Record = nil, nil
+	f, err := s.Filter(filterOf(q, by))
+	why, wantErr := r.Filter(q, by)
+	if !alike(err, wantErr) || f.Reason != why {
+		asked := q
+		return differ(st, "Filter", q, func(s enginetest.Subject) (any, error) { return s.Filter(asked, by) })
+	}
+	for i := range 12 {
+		rec := enginetest.Facts(p, st, q.Table)
+		rec.ID = access.RecordID(fmt.Sprint("x", i%6))
+		q.Record = &rec
+		if _, unjudged := r.Facts(q); unjudged != nil {
+			continue
+		}
+		want, _ := r.Selects(q, by)
+		c.filtered++
+		if f.Selects(rec) {
+			c.chosen++
+		}
+		if f.Selects(rec) == want {
+			continue
+		}
+		asked := q
+		return &difference{about: "Filter", question: q, got: fmt.Sprint(f.Selects(rec), f), want: fmt.Sprint(want), again: func(st *access.State) bool {
+			s, err := engine.New(st, 7)
+			if err != nil {
+				return false
+			}
+			f, _ := s.Filter(filterOf(asked, by))
+			want, _ := enginetest.Reference{State: st}.Selects(asked, by)
+			return f.Selects(*asked.Record) != want
+		}}
+	}
+	return nil
+}
+
+func filterOf(q engine.Question, by []string) engine.FilterQuestion {
+	return engine.FilterQuestion{User: q.User, Action: q.Action, Table: q.Table, At: q.At, Channel: q.Channel, Impersonator: q.Impersonator, By: by}
+}
+
 // report shrinks a difference, writes it as a decision table, and fails.
 func report(t *testing.T, seed uint64, d *difference) {
 	text := fmt.Sprintf("seed %d: %s\nengine:    %s\nreference: %s\n%+v %+v", seed, d.about, d.got, d.want, d.question, d.ruling)
 	if d.again == nil || os.Getenv("AMBIT_FOUND") == "no" {
 		require.Fail(t, "engine and reference differ", text)
 	}
-	st := enginetest.Shrink(enginetest.Whole(pick(seed)), d.again)
+	st := enginetest.Shrink(enginetest.Organisation(pick(seed)), d.again)
 	file, err := enginetest.Found("../testdata/decisions/found", fmt.Sprintf("%s of seed %d", d.about, seed), st, d.question, d.columns, d.ruling)
 	require.NoError(t, err, text)
 	require.Fail(t, "engine and reference differ", "%s\nwritten as %s", text, file)
@@ -277,6 +403,9 @@ func TestRule_EVAL_12_EngineAndReferenceAgreeOnRandomQuestions(t *testing.T) {
 	total := int(done) * each
 	t.Logf("%d questions: %v; of impersonators %d, until an instant %d, allowed by hierarchy alone %d",
 		total, all.reasons, all.ofImpersonator, all.timed, all.byHierarchy)
+	t.Logf("%d questions about columns (%d of them open), %d rights, %d users who may, %d records filtered (%d selected)",
+		all.columns, all.shown, all.rights, all.who, all.filtered, all.chosen)
+	t.Logf("rulings, refused and allowed: %v", all.rulings)
 	if total < 10_000 {
 		return
 	}
@@ -290,7 +419,10 @@ func TestRule_EVAL_12_EngineAndReferenceAgreeOnRandomQuestions(t *testing.T) {
 	require.Greater(t, all.timed, total/200)
 	require.Greater(t, all.ofImpersonator, total/200)
 	require.Greater(t, all.byHierarchy, total/1_000)
+	require.Greater(t, all.shown, all.columns/40)
 	require.Greater(t, all.rights, total/200)
+	require.Greater(t, all.who, total/500)
+	require.Greater(t, all.chosen, all.filtered/10)
 }
 
 func TestApplyGivesWhatNewGives(t *testing.T) {
@@ -330,6 +462,11 @@ func same(t require.TestingT, a, b *engine.Snapshot, q engine.Question) {
 	}
 	both := func(ask func(s *engine.Snapshot) string) { require.Equal(t, ask(b), ask(a)) }
 	both(func(s *engine.Snapshot) string { return bytes(s.What(q.User, q.At)) })
+	both(func(s *engine.Snapshot) string { return bytes(s.Columns(q)) })
+	both(func(s *engine.Snapshot) string { return bytes(s.Filter(filterOf(q, nil))) })
+	both(func(s *engine.Snapshot) string {
+		return bytes(s.Who(engine.WhoQuestion{Action: q.Action, Table: q.Table, Record: q.Record, Privilege: q.Privilege, At: q.At, Channel: q.Channel, Origins: true}))
+	})
 }
 
 func TestLoadGivesWhatNewGives(t *testing.T) {

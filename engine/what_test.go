@@ -90,6 +90,7 @@ func TestRule_EVAL_10_WhatSaysWhatCheckAllows(t *testing.T) {
 	for seed := range uint64(60) {
 		p := pick(seed)
 		st := enginetest.Organisation(p)
+		st.Environment.Hierarchy = nil // What tells what roles give
 		s, err := engine.New(st, 1)
 		require.NoError(t, err)
 		r := enginetest.Reference{State: st}

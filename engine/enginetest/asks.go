@@ -21,6 +21,9 @@ type Column struct {
 // Columns answers as engine.Snapshot.Columns does: the secured columns of the
 // question's table, by name.
 func (r Reference) Columns(q engine.Question) ([]Column, error) {
+	if q.Action != access.Create {
+		q.Action = access.Read
+	}
 	asked, err := r.eval1(q)
 	if err != nil {
 		return nil, err

@@ -17,8 +17,8 @@ func TestAnOrganisationWrittenAsATableDecidesAlike(t *testing.T) {
 	dir := t.TempDir()
 	for seed := range uint64(60) {
 		p := Pick(rand.New(rand.NewPCG(seed, 3)).IntN)
-		st := Whole(p)
-		q := WholeQuestion(p, st)
+		st := Organisation(p)
+		q := Question(p, st)
 		file, err := Found(dir, "case", st, q, false, nil)
 		require.NoError(t, err)
 		src, err := os.ReadFile(file)
@@ -30,7 +30,7 @@ func TestAnOrganisationWrittenAsATableDecidesAlike(t *testing.T) {
 			got, gotErr := Reference{State: table.State}.Check(q)
 			require.Equal(t, wantErr == nil, gotErr == nil)
 			require.Equal(t, want, got, "%+v\n%s", q, src)
-			q = WholeQuestion(p, st)
+			q = Question(p, st)
 		}
 		c := table.Cases[0]
 		d, err := Reference{State: c.State}.Check(c.Question)
@@ -58,8 +58,8 @@ func TestADifferenceShrinksToASmallOrganisation(t *testing.T) {
 	found := 0
 	for seed := uint64(0); found < 10; seed++ {
 		p := Pick(rand.New(rand.NewPCG(seed, 4)).IntN)
-		st := Whole(p)
-		q := WholeQuestion(p, st)
+		st := Organisation(p)
+		q := Question(p, st)
 		if !differs(st, q) {
 			continue
 		}

@@ -68,23 +68,9 @@ var (
 
 const environment access.EnvironmentID = "random"
 
-// Organisation is Whole without hierarchy, and open.
-func Organisation(p Pick) *access.State {
-	st := Whole(p)
-	st.Environment.Hierarchy, st.Environment.Locked = nil, false
-	return st
-}
-
-// Question is WholeQuestion without an impersonator and columns.
-func Question(p Pick, st *access.State) engine.Question {
-	q := WholeQuestion(p, st)
-	q.Impersonator, q.Columns = "", nil
-	return q
-}
-
-// Whole makes a small environment in which every rule has something to say. A few of its memberships, assignments, shares, managers and positions name
+// Organisation makes a small environment in which every rule has something to say. A few of its memberships, assignments, shares, managers and positions name
 // what does not exist, and managers and positions may go in circles.
-func Whole(p Pick) *access.State {
+func Organisation(p Pick) *access.State {
 	st := access.NewState(environment)
 	for i, id := range unitIDs[:1+p(len(unitIDs))] {
 		b := access.BusinessUnit{Environment: environment, ID: id, Name: "Unit " + string(id)}
@@ -451,9 +437,9 @@ func share(p Pick) access.Share {
 	return s
 }
 
-// WholeQuestion makes a question about the organisation. One in some dozens cannot
+// Question makes a question about the organisation. One in some dozens cannot
 // be judged.
-func WholeQuestion(p Pick, st *access.State) engine.Question {
+func Question(p Pick, st *access.State) engine.Question {
 	existing := slices.Sorted(maps.Keys(st.Users))
 	someone := func() access.UserID {
 		if p.chance(60) {
@@ -716,9 +702,9 @@ func Facts(p Pick, st *access.State, table access.TableID) engine.Record {
 
 // RandomRuling makes a change that somebody wants to make.
 func RandomRuling(p Pick, st *access.State) Ruling {
-	q := WholeQuestion(p, st)
+	q := Question(p, st)
 	for q.Record == nil {
-		q = WholeQuestion(p, st)
+		q = Question(p, st)
 	}
 	x := Ruling{
 		Asks: one(p, []string{"share", "revoke", "assign", "set_unit", "link", "clear", "add_to_template", "share_column", "give"}),

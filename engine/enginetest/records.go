@@ -146,7 +146,7 @@ func (r Reference) MayOwn(p access.Principal, table access.TableID, at time.Time
 	t, ok := r.State.Tables[table]
 	unit, canOwn, exists := r.principal(p)
 	_, unitExists := r.State.BusinessUnits[unit]
-	if !ok || t.Ownership != access.UserOrTeam || p.Kind == access.Everybody || !exists || !unitExists {
+	if r.State.Environment.Locked || !ok || t.Ownership != access.UserOrTeam || p.Kind == access.Everybody || !exists || !unitExists {
 		return false, true
 	}
 	return canOwn && r.own6(p) && r.own9(p, t, at), false
