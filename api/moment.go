@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -22,6 +24,22 @@ type Moment struct {
 	AtLeast  access.Revision `json:"at_least,omitempty" query:"at_least" minimum:"0" doc:"answer from this revision or a newer one"`
 	Revision access.Revision `json:"revision,omitempty" query:"revision" minimum:"0" doc:"answer from exactly this revision; windows are judged now, or at at"`
 	AsOf     time.Time       `json:"as_of,omitzero" query:"as_of" doc:"answer as it was then: from the newest revision of that instant, with windows judged at it"`
+}
+
+// Query is the moment as the parameters of a URL.
+func (m Moment) Query() url.Values {
+	out := url.Values{}
+	for name, at := range map[string]time.Time{"at": m.At, "as_of": m.AsOf} {
+		if !at.IsZero() {
+			out.Set(name, at.Format(time.RFC3339Nano))
+		}
+	}
+	for name, rev := range map[string]access.Revision{"at_least": m.AtLeast, "revision": m.Revision} {
+		if rev != 0 {
+			out.Set(name, strconv.FormatInt(int64(rev), 10))
+		}
+	}
+	return out
 }
 
 // Answered says what an answer rests on.

@@ -1,9 +1,7 @@
 package api_test
 
 import (
-	"fmt"
 	"net/http"
-	"net/url"
 	"testing"
 	"time"
 
@@ -64,17 +62,8 @@ func TestAnswersOfThePast(t *testing.T) {
 			require.Equal(t, a.Answered, many.Answered)
 			require.Equal(t, c.allowed, many.Answers[1].Allowed)
 
-			query := url.Values{}
-			for name, at := range map[string]time.Time{"at": c.moment.At, "as_of": c.moment.AsOf} {
-				if !at.IsZero() {
-					query.Set(name, at.Format(time.RFC3339Nano))
-				}
-			}
-			if c.moment.Revision != 0 {
-				query.Set("revision", fmt.Sprint(c.moment.Revision))
-			}
 			var what engine.What
-			w.as("app", "GET", "/v1/environments/sales/users/dora/access?"+query.Encode(), nil).into(t, &what)
+			w.as("app", "GET", "/v1/environments/sales/users/dora/access?"+c.moment.Query().Encode(), nil).into(t, &what)
 			require.Equal(t, c.rev, what.Revision)
 			require.Equal(t, c.allowed, len(what.Sources) == 2)
 		})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ambit-iam/ambit/api"
 	"github.com/ambit-iam/ambit/connectors/entra"
+	"github.com/ambit-iam/ambit/connectors/file"
 	"github.com/ambit-iam/ambit/connectors/ldap"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/document"
@@ -80,6 +81,7 @@ type Source struct {
 	ActiveDirectory *ldap.ADConfig `yaml:"active_directory"`
 	Entra           *entra.Config  `yaml:"entra"`
 	SCIM            *scim.Config   `yaml:"scim"`
+	File            *file.Config   `yaml:"file"`
 }
 
 // Sync says how often directories are read.
@@ -170,7 +172,7 @@ func (c *Config) check(doc *document.Document) document.Faults {
 		}
 		seen[s.ID] = true
 		if s.kinds() != 1 {
-			fault(path, "want exactly one of ldap, active_directory, entra and scim", "")
+			fault(path, "want exactly one of ldap, active_directory, entra, scim and file", "")
 		}
 		if s.LDAP != nil {
 			for _, err := range flatten(s.LDAP.Validate()) {
@@ -192,6 +194,11 @@ func (c *Config) check(doc *document.Document) document.Faults {
 				hidden(document.Child(path, "scim"), err.Error())
 			}
 		}
+		if s.File != nil {
+			for _, err := range flatten(s.File.Validate()) {
+				fault(document.Child(path, "file"), err.Error(), "")
+			}
+		}
 	}
 	if source := directory.SourceID(c.Authentication.Source); source != "" && !seen[source] {
 		fault("$.authentication.source", fmt.Sprintf("no source has the id %q", source), "")
@@ -211,7 +218,7 @@ func (c *Config) check(doc *document.Document) document.Faults {
 // kinds counts the kinds that the source is said to be of.
 func (s Source) kinds() int {
 	n := 0
-	for _, is := range []bool{s.LDAP != nil, s.ActiveDirectory != nil, s.Entra != nil, s.SCIM != nil} {
+	for _, is := range []bool{s.LDAP != nil, s.ActiveDirectory != nil, s.Entra != nil, s.SCIM != nil, s.File != nil} {
 		if is {
 			n++
 		}

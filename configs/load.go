@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/ambit-iam/ambit/connectors/entra"
+	"github.com/ambit-iam/ambit/connectors/file"
 	"github.com/ambit-iam/ambit/connectors/ldap"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/scim"
@@ -40,6 +41,8 @@ func (c *Config) Readers(pushed func(directory.SourceID, scim.Config) (directory
 			reader, err = ldap.NewAD(own)
 		case s.SCIM != nil:
 			reader, err = pushed(s.ID, *s.SCIM)
+		case s.File != nil:
+			reader, err = file.New(*s.File, c.File)
 		default:
 			own := *s.Entra
 			own.CAFile = c.File(own.CAFile)

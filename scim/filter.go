@@ -463,10 +463,11 @@ var unindexed = [...]string{"meta", "schemas", "members"}
 func (f *filter) indexed() (where, value string, ok bool) {
 	switch f.op {
 	case "and":
-		if where, value, ok = f.left.indexed(); ok {
-			return where, value, ok
+		where, value, ok = f.left.indexed()
+		if w, v, also := f.right.indexed(); also && (!ok || value == "true" || value == "false") { // which many have
+			where, value, ok = w, v, also
 		}
-		return f.right.indexed()
+		return where, value, ok
 	case "eq":
 		s, ok := f.value.(string)
 		if f.path.urn == "" && slices.ContainsFunc(unindexed[:], func(name string) bool { return strings.EqualFold(name, f.path.name) }) {

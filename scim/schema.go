@@ -114,8 +114,11 @@ var (
 		{Name: "id", Type: "string", CaseExact: true, Mutability: "readOnly", Returned: "always", Uniqueness: "server"},
 		{Name: "schemas", Type: "reference", MultiValued: true, CaseExact: true, Mutability: "readOnly", Returned: "always", Uniqueness: "none"},
 		{Name: "meta", Type: "complex", Mutability: "readOnly", Returned: "default", Uniqueness: "none", SubAttributes: []attribute{
-			{Name: "resourceType", Type: "string", CaseExact: true}, {Name: "created", Type: "dateTime"}, {Name: "lastModified", Type: "dateTime"},
-			{Name: "location", Type: "reference", CaseExact: true}, {Name: "version", Type: "string", CaseExact: true},
+			{Name: "resourceType", Type: "string", CaseExact: true},
+			{Name: "created", Type: "dateTime"},
+			{Name: "lastModified", Type: "dateTime"},
+			{Name: "location", Type: "reference", CaseExact: true},
+			{Name: "version", Type: "string", CaseExact: true},
 		}},
 	}
 )

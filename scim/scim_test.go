@@ -41,10 +41,10 @@ type place struct {
 func open(t *testing.T) *place {
 	t.Setenv("SCIM_TOKEN", token)
 	p := &place{store: storetest.SQLite(t).Open(t, storetest.Options{})}
-	n := 0
+	var n atomic.Int64
 	p.Handler = New(Options{
 		Store: p.store, Now: func() time.Time { return time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC) },
-		NewID: func() directory.ObjectID { n++; return directory.ObjectID(fmt.Sprint("id-", n)) },
+		NewID: func() directory.ObjectID { return directory.ObjectID(fmt.Sprint("id-", n.Add(1))) },
 	})
 	require.NoError(t, p.Replace(map[directory.SourceID]Config{"corp": {Tokens: []secret.Ref{"env:SCIM_TOKEN"}, URL: "https://ambit.example.com"}}))
 	p.server = httptest.NewUnstartedServer(p.Handler)

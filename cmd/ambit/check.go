@@ -59,12 +59,18 @@ type question struct {
 }
 
 func (q *question) flags(cmd *cobra.Command) {
+	q.person(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&q.environment, "env", "e", "", "the environment's `ID` (required)")
 	f.StringVar((*string)(&q.record.ID), "record", "", "the record's `ID`, by which shares find it")
 	f.StringVar(&q.record.Owner, "owner", "", "the record's owner: `user:NAME or team:NAME`")
 	f.StringVar(&q.record.BusinessUnit, "unit", "", "the record's owning business `UNIT` (the owner's where absent)")
 	f.BoolVar(&q.record.Registered, "registered", false, "take the record's facts as they were registered")
+}
+
+// person adds what every question about a user has.
+func (q *question) person(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&q.environment, "env", "e", "", "the environment's `ID` (required)")
 	f.StringVar(&q.channel, "channel", "", "how the user comes in: `interactive or api`")
 	f.StringVar(&q.impersonator, "as", "", "the `USER` who acts on behalf of the other")
 	q.moment.flags(cmd)
@@ -78,19 +84,28 @@ func (q *question) privileges(cmd *cobra.Command) {
 }
 
 func (q *question) ask(args []string) (api.Asked, error) {
-	out := api.Asked{Question: api.Question{
-		User: args[0], Privilege: q.privilege, Channel: engine.Channel(q.channel), Impersonator: q.impersonator, Columns: q.columns,
-	}}
+	var action access.Action
+	var table string
 	switch {
 	case q.privilege != "" && len(args) == 1:
 	case q.privilege == "" && len(args) == 3:
-		if err := out.Action.UnmarshalText([]byte(args[1])); err != nil {
-			return out, usageError{err}
+		if err := action.UnmarshalText([]byte(args[1])); err != nil {
+			return api.Asked{}, usageError{err}
 		}
-		out.Table = args[2]
+		table = args[2]
 	default:
-		return out, usageError{fmt.Errorf("want USER ACTION TABLE, or USER with --privilege")}
+		return api.Asked{}, usageError{fmt.Errorf("want USER ACTION TABLE, or USER with --privilege")}
 	}
+	out, err := q.about(args[0], table)
+	out.Action = action
+	return out, err
+}
+
+// about is a question about a user and a table or record, without an action.
+func (q *question) about(user, table string) (api.Asked, error) {
+	out := api.Asked{Question: api.Question{
+		User: user, Table: table, Privilege: q.privilege, Channel: engine.Channel(q.channel), Impersonator: q.impersonator, Columns: q.columns,
+	}}
 	if q.record != (api.Record{}) {
 		out.Record = &q.record
 	}

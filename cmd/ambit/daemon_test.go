@@ -46,8 +46,9 @@ func (j *journal) String() string {
 
 const noRules = "environments: {}\nrules: []\n"
 
-// daemonOf makes a daemon of a folder with files: no sources, a SQLite store.
-func daemonOf(t *testing.T, files map[string]string) (*daemon, *journal) {
+// daemonOf makes a daemon of a folder with files: a SQLite store, and no sources
+// but for those in more of its configuration.
+func daemonOf(t *testing.T, files map[string]string, more ...string) (*daemon, *journal) {
 	t.Helper()
 	dir := t.TempDir()
 	issuer, err := oidctest.Start(dir, "ambit")
@@ -58,7 +59,7 @@ func daemonOf(t *testing.T, files map[string]string) (*daemon, *journal) {
 listen: "127.0.0.1:0"
 authentication: {issuer: "` + issuer.URL + `", audience: ambit, algorithms: [ES256], user_claim: preferred_username, ca_file: ` + filepath.Base(issuer.CAFile) + `}
 mapping: mapping.yaml
-`,
+` + strings.Join(more, ""),
 		"mapping.yaml": noRules,
 	}
 	for name, text := range files {

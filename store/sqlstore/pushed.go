@@ -249,11 +249,14 @@ func pushedMembers(ctx context.Context, q sqlx.QueryerContext, source directory.
 // FindPushed returns the resources that a query selects. total is how many there
 // are without Offset and Limit; it is not counted with After.
 func (db *DB) FindPushed(ctx context.Context, q store.PushedQuery) (list []store.Pushed, total int, err error) {
-	where := ` FROM pushed_resources WHERE source = $1 AND kind = $2`
-	values := []any{string(q.Source), q.Kind.String()}
+	// The table that has the ids in order comes first, so that each page begins where
+	// the last one ended.
+	where := ` FROM pushed_resources r WHERE r.source = $1 AND r.kind = $2`
+	id, values := "r.id", []any{string(q.Source), q.Kind.String()}
 	if q.With != nil {
-		where += ` AND id IN (SELECT id FROM pushed_values WHERE source = $1 AND path = $3 AND value = $4)`
-		values = append(values, q.With.Path, q.With.Value)
+		where = ` FROM pushed_values v JOIN pushed_resources r ON r.source = v.source AND r.id = v.id
+			WHERE v.source = $1 AND r.kind = $2 AND v.path = $3 AND v.value = $4`
+		id, values = "v.id", append(values, q.With.Path, q.With.Value)
 	}
 	err = db.see(ctx, "look for what was pushed into "+string(q.Source), func(tx *sqlx.Tx) error {
 		if q.After == "" {
@@ -262,7 +265,8 @@ func (db *DB) FindPushed(ctx context.Context, q store.PushedQuery) (list []store
 			}
 		}
 		n := len(values)
-		page := fmt.Sprintf(`SELECT %s%s AND id > $%d ORDER BY id LIMIT $%d OFFSET $%d`, pushedColumns, where, n+1, n+2, n+3)
+		page := fmt.Sprintf(`SELECT r.id, r.kind, r.name, r.document, r.version, r.created, r.modified, r.seq%s AND %s > $%d ORDER BY %s LIMIT $%d OFFSET $%d`,
+			where, id, n+1, id, n+2, n+3)
 		var rows []pushedRow
 		if err := tx.SelectContext(ctx, &rows, page, append(values, string(q.After), q.Limit, q.Offset)...); err != nil {
 			return err

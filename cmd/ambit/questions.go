@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/api"
+	"github.com/ambit-iam/ambit/engine"
+)
+
+// as says which moment an answer is about, for the end of a text.
+func as(on api.Answered) string {
+	s := fmt.Sprintf("revision %d", on.Revision)
+	if on.Hypothetical {
+		s += ", judged at " + local(on.At)
+	}
+	return s
+}
+
+func (c *command) rights() *cobra.Command {
+	var q question
+	cmd := &cobra.Command{
+		Use:   "rights USER TABLE",
+		Short: "List the actions that a user may do on a record or table",
+		Example: `  ambit rights --env sales amelie.durand@contoso.example account
+  ambit rights --env sales amelie.durand@contoso.example account --record 4711 --owner user:amelie.durand@contoso.example`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := q.about(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return c.ask(cmd.Context(), func(client *client) error {
+				var a api.RightsAnswer
+				if err := client.do(cmd.Context(), "POST", q.path("rights"), body, &a); err != nil {
+					return err
+				}
+				return c.print(a, func(w io.Writer) error {
+					rights := "none"
+					if a.Rights != 0 {
+						rights = strings.ReplaceAll(a.Rights.String(), ",", ", ")
+					}
+					_, err := fmt.Fprintf(w, "%s (%s)\n", rights, as(a.Answered))
+					return err
+				})
+			})
+		},
+	}
+	q.flags(cmd)
+	return cmd
+}
+
+func (c *command) what() *cobra.Command {
+	var m moment
+	var environment string
+	cmd := &cobra.Command{
+		Use:     "what USER",
+		Short:   "List what a user may do by roles",
+		Example: `  ambit what --env sales amelie.durand@contoso.example`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			when, err := m.read()
+			if err != nil {
+				return err
+			}
+			return c.ask(cmd.Context(), func(client *client) error {
+				var what engine.What
+				path := "/v1/environments/" + url.PathEscape(environment) + "/users/" + url.PathEscape(args[0]) + "/access?" + when.Query().Encode()
+				if err := client.do(cmd.Context(), "GET", path, nil, &what); err != nil {
+					return err
+				}
+				return c.print(what, func(w io.Writer) error { return printWhat(w, what) })
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&environment, "env", "e", "", "the environment's `ID` (required)")
+	m.flags(cmd)
+	_ = cmd.MarkFlagRequired("env") // the flag exists
+	return cmd
+}
+
+func printWhat(w io.Writer, what engine.What) error {
+	if what.Reason != engine.Allowed {
+		_, err := fmt.Fprintf(w, "nothing: %s (revision %d)\n", what.Reason, what.Revision)
+		return err
+	}
+	for _, h := range what.Held {
+		if _, err := fmt.Fprintln(w, line(accessText(h.Access))); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "(revision %d, judged at %s)\n", what.Revision, local(what.At))
+	return err
+}
+
+func (c *command) filter() *cobra.Command {
+	var q question
+	var by []string
+	var columns api.SQL
+	cmd := &cobra.Command{
+		Use:   "filter USER ACTION TABLE",
+		Short: "Say which records of a table a user may do something with",
+		Example: `  ambit filter --env sales amelie.durand@contoso.example read account
+  ambit filter --env sales amelie.durand@contoso.example read account --sql postgresql --id-column id --owner-column owner --unit-column unit`,
+		Args: cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body := api.FilterQuestion{User: args[0], Table: access.TableID(args[2]), Channel: engine.Channel(q.channel), Impersonator: q.impersonator, By: by}
+			if err := body.Action.UnmarshalText([]byte(args[1])); err != nil {
+				return usageError{err}
+			}
+			if columns.Dialect != "" {
+				body.SQL = &columns
+			}
+			var err error
+			if body.Moment, err = q.moment.read(); err != nil {
+				return err
+			}
+			return c.ask(cmd.Context(), func(client *client) error {
+				var a api.FilterAnswer
+				if err := client.do(cmd.Context(), "POST", q.path("filter"), body, &a); err != nil {
+					return err
+				}
+				return c.print(a, func(w io.Writer) error { return printFilter(w, a) })
+			})
+		},
+	}
+	q.person(cmd)
+	f := cmd.Flags()
+	f.StringSliceVar(&by, "by", nil, "a `COLUMN` by which the records will be selected or sorted; several by commas")
+	f.StringVar((*string)(&columns.Dialect), "sql", "", "write a condition for `sqlite or postgresql`")
+	f.StringVar(&columns.Prefix, "prefix", "", "the application's table or its alias, before each column")
+	f.StringVar(&columns.ID, "id-column", "", "the `COLUMN` with the record's id")
+	f.StringVar(&columns.OwnerKind, "owner-kind-column", "", "the `COLUMN` with user or team; without it the owner's column has both, as user:ID")
+	f.StringVar(&columns.Owner, "owner-column", "", "the `COLUMN` with the owner's id")
+	f.StringVar(&columns.BusinessUnit, "unit-column", "", "the `COLUMN` with the owning business unit's id")
+	f.IntVar(&columns.Parameters, "parameters", 0, "how many placeholders the statement has before these")
+	return cmd
+}
+
+func printFilter(w io.Writer, a api.FilterAnswer) error {
+	say := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	switch {
+	case a.SQL != nil:
+		say("%s", a.SQL.Where)
+		for i, arg := range a.SQL.Args {
+			say("  argument %d: %s", i+1, line(arg))
+		}
+	case a.Reason != engine.Allowed:
+		say("no records: %s", a.Reason)
+	default:
+		for i, clause := range a.All {
+			if i > 0 {
+				say("and of these:")
+			}
+			printClause(say, clause)
+		}
+	}
+	say("(%s)", as(a.Answered))
+	return nil
+}
+
+func printClause(say func(string, ...any), c api.FilterClause) {
+	if c.Everything {
+		say("every record")
+	}
+	for _, part := range [...]struct {
+		what string
+		ids  []string
+	}{
+		{"owned by user", texts(c.Users)}, {"owned by team", texts(c.Teams)}, {"in business unit", texts(c.BusinessUnits)}, {"record", texts(c.Records)},
+	} {
+		for _, id := range part.ids {
+			say("%s %s", part.what, line(id))
+		}
+	}
+}
+
+func texts[T ~string](list []T) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	return out
+}
+
+func (c *command) diff() *cobra.Command {
+	var environment string
+	var m moment
+	cmd := &cobra.Command{
+		Use:   "diff FILE",
+		Short: "Say who would gain and lose what by some changes; change nothing",
+		Long: `Say who would gain and lose what by some changes, and change nothing.
+
+The file is YAML or JSON, "-" for the standard input, in the form that the API's
+diff takes: a list of changes, each one of give, edit, put and delete.
+
+  changes:
+    - give: {role: Sales Manager, to: "user:amelie.durand@contoso.example"}
+    - edit: {role: Salesperson, privileges: [{table: account, action: read, depth: organization}]}
+    - put: {kind: team, object: {id: desk, name: Desk, business_unit: emea}}
+    - delete: {kind: assignment, object: {id: a1}}`,
+		Example: `  ambit diff --env sales changes.yaml
+  echo '{changes: [{give: {role: Sales Manager, to: "user:amelie.durand@contoso.example"}}]}' | ambit diff --env sales -`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := c.readSupposition(args[0])
+			if err != nil {
+				return err
+			}
+			if body.Moment, err = m.read(); err != nil {
+				return err
+			}
+			return c.ask(cmd.Context(), func(client *client) error {
+				var d api.Difference
+				if err := client.do(cmd.Context(), "POST", "/v1/environments/"+url.PathEscape(environment)+"/diff", body, &d); err != nil {
+					return err
+				}
+				return c.print(d, func(w io.Writer) error { return printDifference(w, d) })
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&environment, "env", "e", "", "the environment's `ID` (required)")
+	m.flags(cmd)
+	_ = cmd.MarkFlagRequired("env") // the flag exists
+	return cmd
+}
+
+func (c *command) readSupposition(file string) (body api.Supposition, err error) {
+	var src []byte
+	if file == "-" {
+		src, err = io.ReadAll(c.in)
+	} else {
+		src, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return body, usageError{err}
+	}
+	if src, err = yaml.YAMLToJSON(src); err != nil {
+		return body, usageError{fmt.Errorf("%s: %w", file, err)}
+	}
+	dec := json.NewDecoder(bytes.NewReader(src))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&body); err != nil {
+		return body, usageError{fmt.Errorf("%s: %w", file, err)}
+	}
+	return body, nil
+}
+
+func printDifference(w io.Writer, d api.Difference) error {
+	say := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	if len(d.Users) == 0 {
+		say("Nobody gains or loses anything by roles.")
+	}
+	for _, l := range d.Text {
+		say("%s", line(l))
+	}
+	for _, u := range d.Users {
+		say("%s", line(cmp.Or(u.Login, string(u.User))))
+		for _, a := range u.Gained {
+			say("  + %s", line(accessText(a)))
+		}
+		for _, a := range u.Lost {
+			say("  - %s", line(accessText(a)))
+		}
+	}
+	if d.More {
+		say("and more users; --output json with a limit in the file lists up to 10000")
+	}
+	for i, t := range d.Questions {
+		say("question %d: %s, then %s", i+1, oneText(t.Before), oneText(t.After))
+	}
+	say("(%s)", as(d.Answered))
+	return nil
+}
+
+func oneText(a api.OneAnswer) string {
+	switch {
+	case a.Problem != nil:
+		return "cannot be judged: " + line(a.Problem.Detail)
+	case a.Allowed:
+		return "allowed"
+	}
+	return "denied: " + a.Reason.String()
+}
