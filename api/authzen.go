@@ -90,6 +90,8 @@ func (s *Server) authzenRoutes() {
 	handle(s, route, id, summary, s.evaluation)
 	route, id, summary = endpoint("evaluations", "authzen-evaluations", "AuthZEN: several decisions")
 	handle(s, route, id, summary, s.evaluations)
+	route, id, summary = endpoint("search/subject", "authzen-search-subject", "AuthZEN: the users who may do an action on a resource")
+	handle(s, route, id, summary, s.searchSubject)
 	route, id, summary = endpoint("search/resource", "authzen-search-resource", "AuthZEN: the registered records that a subject may act on")
 	handle(s, route, id, summary, s.searchResource)
 	route, id, summary = endpoint("search/action", "authzen-search-action", "AuthZEN: the actions that a subject may do")
@@ -105,6 +107,7 @@ func (s *Server) authzenRoutes() {
 			"policy_decision_point":       base,
 			"access_evaluation_endpoint":  base + api + "evaluation",
 			"access_evaluations_endpoint": base + api + "evaluations",
+			"search_subject_endpoint":     base + api + "search/subject",
 			"search_resource_endpoint":    base + api + "search/resource",
 			"search_action_endpoint":      base + api + "search/action",
 		})

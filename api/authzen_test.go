@@ -104,6 +104,13 @@ func TestAuthZENSearches(t *testing.T) {
 		require.Equal(t, []string{"read"}, pages("action", object{"subject": bruno, "resource": object{"type": "account", "id": "2"}}, limit))
 		require.Equal(t, []string{"read", "write"}, pages("action", object{"subject": amelie, "resource": object{"type": "account"}}, limit))
 	}
+	somebody := object{"type": "user", "id": "ignored"}
+	for limit := 1; limit < 6; limit++ {
+		require.Equal(t, []string{"dir:amelie", "dir:bruno", "dir:carla", "dir:dora"}, pages("subject", object{"subject": somebody, "action": read, "resource": object{"type": "account", "id": "2"}}, limit))
+		require.Equal(t, []string{"dir:amelie"}, pages("subject", object{"subject": somebody, "action": object{"name": "write"}, "resource": object{"type": "account", "properties": object{"owner": "user:amelie"}}}, limit))
+	}
+	require.Empty(t, pages("subject", object{"subject": somebody, "action": read, "resource": object{"type": "account", "id": "1"}}, 5), "zoe has no role")
+	require.Empty(t, pages("subject", object{"subject": somebody, "action": object{"name": "use"}, "resource": object{"type": "privilege", "id": "X"}}, 5))
 	require.Empty(t, pages("resource", object{"subject": bruno, "action": object{"name": "write"}, "resource": object{"type": "account"}}, 5))
 	require.Empty(t, pages("resource", object{"subject": bruno, "action": object{"name": "delete"}, "resource": object{"type": "account"}}, 5))
 
@@ -116,10 +123,13 @@ func TestAuthZENSearches(t *testing.T) {
 		what string
 		ask  object
 	}{
-		"no subject":             {"resource", object{"action": read, "resource": object{"type": "account"}}},
-		"create":                 {"resource", object{"subject": amelie, "action": object{"name": "create"}, "resource": object{"type": "account"}}},
-		"privileges":             {"resource", object{"subject": amelie, "action": read, "resource": object{"type": "privilege"}}},
-		"actions on a privilege": {"action", object{"subject": amelie, "resource": object{"type": "privilege", "id": "X"}}},
+		"no subject":              {"resource", object{"action": read, "resource": object{"type": "account"}}},
+		"create":                  {"resource", object{"subject": amelie, "action": object{"name": "create"}, "resource": object{"type": "account"}}},
+		"privileges":              {"resource", object{"subject": amelie, "action": read, "resource": object{"type": "privilege"}}},
+		"subjects of no type":     {"subject", object{"action": read, "resource": object{"type": "account"}}},
+		"subjects that are teams": {"subject", object{"subject": object{"type": "team"}, "action": read, "resource": object{"type": "account"}}},
+		"subjects on behalf":      {"subject", object{"subject": amelie, "action": read, "resource": object{"type": "account"}, "context": object{"impersonator": "bruno"}}},
+		"actions on a privilege":  {"action", object{"subject": amelie, "resource": object{"type": "privilege", "id": "X"}}},
 	} {
 		require.Equal(t, http.StatusBadRequest, w.as("app", "POST", "/pdp/sales/access/v1/search/"+c.what, c.ask).status, name)
 		require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/pdp/sales/access/v1/search/"+c.what, c.ask).status, name)

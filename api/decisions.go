@@ -17,6 +17,8 @@ func (s *Server) decisionRoutes() {
 	handle(s, Route{"POST", environment + "check-all", "", 0}, "check-all", "Ask several questions of one state", s.checkAll)
 	handle(s, Route{"POST", environment + "explain", "", 0}, "explain", "Ask why, or what is missing", s.explain)
 	handle(s, Route{"POST", environment + "rights", "", 0}, "rights", "Ask which actions a user may do on a record or table", s.rights)
+	handle(s, Route{"POST", environment + "columns", "", 0}, "columns", "Ask which secured columns a user may read, update and set", s.columns)
+	handle(s, Route{"POST", environment + "who", model.TableDecision, access.Read}, "who", "Ask who may do something", s.who)
 	handle(s, Route{"POST", environment + "filter", "", 0}, "filter", "Ask which records of a table a user may do something with", s.filter)
 	handle(s, Route{"POST", environment + "diff", model.TableDecision, access.Read}, "diff", "Ask who would gain and lose what by some changes; writes nothing", s.diff)
 	handle(s, Route{"GET", environment + "users/{user}/access", "", 0}, "what", "List what a user may do", s.what)
@@ -54,6 +56,7 @@ type Answer struct {
 	Allowed        bool          `json:"allowed"`
 	Reason         engine.Reason `json:"reason"`
 	OfImpersonator bool          `json:"of_impersonator,omitempty" doc:"the reason is the impersonator's"`
+	Columns        []string      `json:"columns,omitempty" doc:"the columns for which it was denied"`
 	Depth          *access.Depth `json:"depth,omitempty" doc:"for a question about a table: the greatest depth"`
 	// ValidUntil is the earliest instant at which time alone could change it (Rule JIT-25).
 	ValidUntil time.Time `json:"valid_until,omitzero"`
@@ -80,12 +83,13 @@ func (s *Server) count(env access.EnvironmentID, d engine.Decision, err error) {
 	s.metrics.decisions.WithLabelValues(string(env), reason).Inc()
 }
 
-func answer(q engine.Question, d engine.Decision, m Moment) Answer {
-	a := Answer{Allowed: d.Allowed, Reason: d.Reason, OfImpersonator: d.OfImpersonator, ValidUntil: d.ValidUntil, Answered: m.answered(q.At, d.Revision)}
+func answer(snapshot *engine.Snapshot, q engine.Question, d engine.Decision) (OneAnswer, error) {
+	columns, err := refused(snapshot, q, d)
+	a := OneAnswer{Allowed: d.Allowed, Reason: d.Reason, OfImpersonator: d.OfImpersonator, Columns: columns, ValidUntil: d.ValidUntil}
 	if q.Record == nil && q.Privilege == "" {
 		a.Depth = &d.Depth
 	}
-	return a
+	return a, err
 }
 
 func (s *Server) check(ctx context.Context, in *AskedInput) (*answerOutput, error) {
@@ -97,7 +101,14 @@ func (s *Server) check(ctx context.Context, in *AskedInput) (*answerOutput, erro
 	if s.count(in.Environment, d, err); err != nil {
 		return nil, err
 	}
-	out := &answerOutput{CacheControl: "no-store", Body: answer(q, d, in.Body.Moment)}
+	a, err := answer(snapshot, q, d)
+	if err != nil {
+		return nil, err
+	}
+	out := &answerOutput{CacheControl: "no-store", Body: Answer{
+		Allowed: a.Allowed, Reason: a.Reason, OfImpersonator: a.OfImpersonator, Columns: a.Columns, Depth: a.Depth, ValidUntil: a.ValidUntil,
+		Answered: in.Body.answered(q.At, d.Revision),
+	}}
 	if !out.Body.Hypothetical {
 		out.CacheControl = cacheControl(d, q.At)
 	}
@@ -136,6 +147,7 @@ type OneAnswer struct {
 	Allowed        bool          `json:"allowed"`
 	Reason         engine.Reason `json:"reason"`
 	OfImpersonator bool          `json:"of_impersonator,omitempty"`
+	Columns        []string      `json:"columns,omitempty"`
 	Depth          *access.Depth `json:"depth,omitempty"`
 	ValidUntil     time.Time     `json:"valid_until,omitzero"`
 	Problem        *Problem      `json:"problem,omitempty" doc:"the question cannot be judged"`
@@ -180,17 +192,21 @@ func (s *Server) checkAll(ctx context.Context, in *struct {
 			a = engine.Answer{Err: faults[i]}
 		}
 		s.count(in.Environment, a.Decision, a.Err)
-		out.Body.Answers[i] = s.one(ctx, asked[i], a)
+		out.Body.Answers[i] = s.one(ctx, snapshot, asked[i], a)
 	}
 	return out, nil
 }
 
-func (s *Server) one(ctx context.Context, q engine.Question, a engine.Answer) OneAnswer {
+// one is the answer to a question among several.
+func (s *Server) one(ctx context.Context, snapshot *engine.Snapshot, q engine.Question, a engine.Answer) OneAnswer {
+	var one OneAnswer
+	if a.Err == nil {
+		one, a.Err = answer(snapshot, q, a.Decision)
+	}
 	if a.Err != nil {
 		return OneAnswer{Problem: s.problemOf(ctx, a.Err)}
 	}
-	w := answer(q, a.Decision, Moment{})
-	return OneAnswer{Allowed: w.Allowed, Reason: w.Reason, OfImpersonator: w.OfImpersonator, Depth: w.Depth, ValidUntil: w.ValidUntil}
+	return one
 }
 
 // Explanation is an answer with its origins, or with what is missing.

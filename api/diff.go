@@ -142,17 +142,15 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	for _, d := range diffs {
 		out.Users = append(out.Users, UserDifference{d, logins[d.User]})
 	}
-	turned := [2][]engine.Answer{before.CheckAll(asked), after.CheckAll(asked)}
 	for i, q := range asked {
-		var turn Turn
-		for side, to := range [...]*OneAnswer{&turn.Before, &turn.After} {
-			a := turned[side][i]
-			if faults[i] != nil {
-				a = engine.Answer{Err: faults[i]}
+		ask := func(on *engine.Snapshot) OneAnswer {
+			a := engine.Answer{Err: faults[i]}
+			if a.Err == nil {
+				a.Decision, a.Err = on.Check(q)
 			}
-			*to = s.one(ctx, q, a)
+			return s.one(ctx, on, q, a)
 		}
-		out.Questions = append(out.Questions, turn)
+		out.Questions = append(out.Questions, Turn{ask(before), ask(after)})
 	}
 	return &struct{ Body Difference }{out}, nil
 }

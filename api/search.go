@@ -90,6 +90,38 @@ func badSearch(what string) error {
 	return problem("invalid-request", http.StatusBadRequest, what)
 }
 
+// searchSubject answers with the users who may.
+func (s *Server) searchSubject(ctx context.Context, in *searchInput) (*struct{ Body AuthZENResults[AuthZENFound] }, error) {
+	const verb = "subject"
+	e := in.Body.AuthZENEvaluation
+	if e.Subject == nil || e.Subject.Type != authzenUser {
+		return nil, badSearch("a search for subjects names user as their type")
+	}
+	e.Subject = &authzenEntity{Type: authzenUser, ID: "anybody"} // an id is let pass
+	q, err := e.question()
+	switch {
+	case err != nil:
+		return nil, err
+	case q.Impersonator != "" || len(q.Columns) > 0:
+		return nil, badSearch("a search for subjects has neither impersonator nor columns")
+	}
+	after, err := readCursor(ctx, in.Body.Page.Token, in.Body.key(in.Environment, verb)...)
+	if err != nil {
+		return nil, err
+	}
+	who, _, err := s.findWho(ctx, in.Environment, engine.WhoQuestion{
+		Action: q.Action, Table: access.TableID(q.Table), Privilege: q.Privilege, Channel: q.Channel, After: access.UserID(after), Limit: in.Body.size(),
+	}, q.Record, Moment{})
+	if err != nil {
+		return nil, err
+	}
+	found := make([]AuthZENFound, len(who.Users))
+	for i, u := range who.Users {
+		found[i] = AuthZENFound{authzenUser, u.ID}
+	}
+	return results(ctx, in, verb, found, string(who.Next), who.Revision), nil
+}
+
 // searchAction answers with the actions that the subject may do with the
 // resource; create is among them for a table, since no record has it.
 func (s *Server) searchAction(ctx context.Context, in *searchInput) (*struct{ Body AuthZENResults[AuthZENAction] }, error) {

@@ -60,6 +60,11 @@ type question struct {
 
 func (q *question) flags(cmd *cobra.Command) {
 	q.person(cmd)
+	q.facts(cmd)
+}
+
+// facts adds those of a record.
+func (q *question) facts(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar((*string)(&q.record.ID), "record", "", "the record's `ID`, by which shares find it")
 	f.StringVar(&q.record.Owner, "owner", "", "the record's owner: `user:NAME or team:NAME`")
@@ -67,12 +72,16 @@ func (q *question) flags(cmd *cobra.Command) {
 	f.BoolVar(&q.record.Registered, "registered", false, "take the record's facts as they were registered")
 }
 
-// person adds what every question about a user has.
+// person adds what every question about one user has.
 func (q *question) person(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVarP(&q.environment, "env", "e", "", "the environment's `ID` (required)")
-	f.StringVar(&q.channel, "channel", "", "how the user comes in: `interactive or api`")
-	f.StringVar(&q.impersonator, "as", "", "the `USER` who acts on behalf of the other")
+	q.place(cmd)
+	cmd.Flags().StringVar(&q.impersonator, "as", "", "the `USER` who acts on behalf of the other")
+}
+
+// place adds what every question has.
+func (q *question) place(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&q.environment, "env", "e", "", "the environment's `ID` (required)")
+	cmd.Flags().StringVar(&q.channel, "channel", "", "how the user comes in: `interactive or api`")
 	q.moment.flags(cmd)
 	_ = cmd.MarkFlagRequired("env") // the flag exists
 }
@@ -153,24 +162,27 @@ func (c *command) check() *cobra.Command {
 }
 
 func printAnswer(w io.Writer, a api.Answer) error {
-	line := "denied: " + a.Reason.String()
+	text := "denied: " + a.Reason.String()
+	if len(a.Columns) > 0 {
+		text += " to " + line(strings.Join(a.Columns, ", "))
+	}
 	if a.OfImpersonator {
-		line += " (who acts on behalf)"
+		text += " (who acts on behalf)"
 	}
 	if a.Allowed {
-		line = "allowed"
+		text = "allowed"
 	}
 	if a.Depth != nil && *a.Depth != access.None {
-		line += ", to depth " + a.Depth.String()
+		text += ", to depth " + a.Depth.String()
 	}
-	line += fmt.Sprintf(" (revision %d", a.Revision)
+	text += fmt.Sprintf(" (revision %d", a.Revision)
 	if !a.ValidUntil.IsZero() {
-		line += ", until " + local(a.ValidUntil)
+		text += ", until " + local(a.ValidUntil)
 	}
 	if a.Hypothetical {
-		line += ", judged at " + local(a.At)
+		text += ", judged at " + local(a.At)
 	}
-	_, err := fmt.Fprintln(w, line+")")
+	_, err := fmt.Fprintln(w, text+")")
 	return err
 }
 

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -58,6 +60,123 @@ func (c *command) rights() *cobra.Command {
 	}
 	q.flags(cmd)
 	return cmd
+}
+
+func (c *command) columns() *cobra.Command {
+	var q question
+	cmd := &cobra.Command{
+		Use:     "columns USER TABLE",
+		Short:   "List the secured columns of a table that a user may read, update and set",
+		Example: `  ambit columns --env sales amelie.durand@contoso.example account --owner user:amelie.durand@contoso.example`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := q.about(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			body.Action = access.Read
+			return c.ask(cmd.Context(), func(client *client) error {
+				var a api.ColumnsAnswer
+				if err := client.do(cmd.Context(), "POST", q.path("columns"), body, &a); err != nil {
+					return err
+				}
+				return c.print(a, func(w io.Writer) error { return printColumns(w, a) })
+			})
+		},
+	}
+	q.flags(cmd)
+	return cmd
+}
+
+func printColumns(w io.Writer, a api.ColumnsAnswer) error {
+	if len(a.Columns) == 0 {
+		fmt.Fprintln(w, "no column is secured: each follows its record")
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for i, c := range a.Columns {
+		if i == 0 {
+			fmt.Fprintln(t, "COLUMN\tIN A RECORD\tIN A LIST\tUPDATE\tCREATE")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", line(c.Column), c.Shown, c.ShownInList, yes(c.Update), yes(c.Create))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "(%s)\n", as(a.Answered))
+	return err
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func (c *command) who() *cobra.Command {
+	var q question
+	var limit int
+	var cursor string
+	var origins bool
+	cmd := &cobra.Command{
+		Use:   "who ACTION TABLE",
+		Short: "List the users who may do something",
+		Example: `  ambit who --env sales read account --owner user:amelie.durand@contoso.example
+  ambit who --env sales --privilege ExportToExcel`,
+		Args: cobra.RangeArgs(0, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body := api.WhoQuestion{Privilege: q.privilege, Channel: engine.Channel(q.channel), Limit: limit, Cursor: cursor, Origins: origins}
+			switch {
+			case q.privilege != "" && len(args) == 0:
+			case q.privilege == "" && len(args) == 2:
+				if err := body.Action.UnmarshalText([]byte(args[0])); err != nil {
+					return usageError{err}
+				}
+				body.Table = access.TableID(args[1])
+			default:
+				return usageError{errors.New("want ACTION TABLE, or --privilege alone")}
+			}
+			if q.record != (api.Record{}) {
+				body.Record = &q.record
+			}
+			var err error
+			if body.Moment, err = q.moment.read(); err != nil {
+				return err
+			}
+			return c.ask(cmd.Context(), func(client *client) error {
+				var a api.WhoAnswer
+				if err := client.do(cmd.Context(), "POST", q.path("who"), body, &a); err != nil {
+					return err
+				}
+				return c.print(a, func(w io.Writer) error { return printWho(w, a) })
+			})
+		},
+	}
+	q.place(cmd)
+	q.facts(cmd)
+	f := cmd.Flags()
+	f.StringVar(&q.privilege, "privilege", "", "a miscellaneous `PRIVILEGE`, instead of action and table")
+	f.IntVar(&limit, "limit", 100, "how many users at most")
+	f.StringVar(&cursor, "cursor", "", "go on where the answer before ended")
+	f.BoolVar(&origins, "origins", false, "tell every way in which each of them may")
+	return cmd
+}
+
+func printWho(w io.Writer, a api.WhoAnswer) error {
+	if len(a.Users) == 0 {
+		fmt.Fprintln(w, "nobody")
+	}
+	for _, u := range a.Users {
+		fmt.Fprintln(w, line(u.Named.String()))
+		for _, o := range u.Origins {
+			fmt.Fprintln(w, "  "+line(o.String()))
+		}
+	}
+	if a.NextCursor != "" {
+		fmt.Fprintf(w, "more with --revision %d --cursor %s\n", a.Revision, a.NextCursor)
+	}
+	_, err := fmt.Fprintf(w, "(%s)\n", as(a.Answered))
+	return err
 }
 
 func (c *command) what() *cobra.Command {
