@@ -213,7 +213,9 @@ func mirrored(t require.TestingT, m *dirsync.Mirror) string {
 func follow(t require.TestingT, p *place, m *dirsync.Mirror) {
 	ctx := context.Background()
 	var round *dirsync.Round
-	err := p.Reader("corp").Read(ctx, m.Start("corp", []string{"title"}), func(mode directory.Mode) (err error) {
+	reader := p.Reader("corp")
+	reader.page = 2
+	err := reader.Read(ctx, m.Start("corp", []string{"title"}), func(mode directory.Mode) (err error) {
 		round, err = m.Begin("corp", mode)
 		return err
 	}, func(page directory.Page) error {

@@ -24,13 +24,14 @@ type Reader struct {
 	source  directory.SourceID
 	changes Store
 	bell    *bell
+	page    int // how many resources a page has
 }
 
 var _ directory.Watcher = (*Reader)(nil)
 
 // Reader makes the reader of a source.
 func (h *Handler) Reader(id directory.SourceID) *Reader {
-	return &Reader{source: id, changes: h.store, bell: &h.bell}
+	return &Reader{source: id, changes: h.store, bell: &h.bell, page: pageSize}
 }
 
 // cursor is where a reader goes on. Another list of attributes makes another
@@ -40,7 +41,7 @@ type cursor struct {
 	Seq        int64  `json:"seq"`
 }
 
-// pageSize is how many resources a page has.
+// pageSize is how many resources a page has, but in tests.
 const pageSize = 1000
 
 // Read runs one round. Clients push while it goes on: each resource is read once,
@@ -98,7 +99,7 @@ func (r *Reader) all() func(context.Context) (store.PushedChanges, error) {
 	var after directory.ObjectID
 	var seq int64
 	return func(ctx context.Context) (store.PushedChanges, error) {
-		page, err := r.changes.AllPushed(ctx, r.source, after, pageSize)
+		page, err := r.changes.AllPushed(ctx, r.source, after, r.page)
 		if n := len(page.Put); n > 0 {
 			after = page.Put[n-1].ID
 		}
@@ -121,7 +122,7 @@ func (r *Reader) since(after int64) func(context.Context) (store.PushedChanges, 
 			}
 			upto = newest.Seq
 		}
-		page, err := r.changes.PushedSince(ctx, r.source, after, upto, pageSize)
+		page, err := r.changes.PushedSince(ctx, r.source, after, upto, r.page)
 		after = page.Seq
 		return page, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/connectors/sourcetest"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/mapping"
 	"github.com/ambit-iam/ambit/model"
@@ -231,6 +232,63 @@ func TestWatchTellsOfPushes(t *testing.T) {
 		require.Len(t, told, 1)
 	})
 	require.Error(t, p.Reader("corp").Watch(t.Context(), directory.Start{Cursor: []byte("no cursor")}, nil))
+}
+
+// TestRule_SRC_2_a_cursor_goes_with_the_attributes_and_the_store gives a reader
+// cursors that it must not go on from.
+func TestRule_SRC_2_a_cursor_goes_with_the_attributes_and_the_store(t *testing.T) {
+	p := open(t)
+	status, _, _ := p.do(t, "POST", "/Users", fmt.Sprintf(oneUser, "ada"))
+	require.Equal(t, 201, status)
+	first, err := sourcetest.Collect(t.Context(), p.Reader("corp"), directory.Start{Attributes: []string{"title"}})
+	require.NoError(t, err)
+	require.Equal(t, directory.Full, first.Mode)
+	again, err := sourcetest.Collect(t.Context(), p.Reader("corp"), directory.Start{Attributes: []string{"title"}, Cursor: first.Cursor})
+	require.NoError(t, err)
+	require.Equal(t, directory.Delta, again.Mode)
+	require.Empty(t, again.Objects)
+	require.Equal(t, first.Cursor, again.Cursor, "nothing was pushed, and nothing is written")
+	later := strings.Replace(string(first.Cursor), `"seq":1`, `"seq":100`, 1)
+	require.NotEqual(t, string(first.Cursor), later)
+	for name, start := range map[string]directory.Start{
+		"of other attributes":     {Cursor: first.Cursor},
+		"of another source":       {Cursor: []byte(`{"identity":"another"}`)},
+		"of a change yet to come": {Cursor: []byte(later), Attributes: []string{"title"}},
+	} {
+		_, err := sourcetest.Collect(t.Context(), p.Reader("corp"), start)
+		require.ErrorIs(t, err, directory.ErrCursorExpired, name)
+	}
+	// Clients go on pushing while pages are read.
+	for i := range 6 {
+		status, _, _ := p.do(t, "POST", "/Users", fmt.Sprintf(oneUser, fmt.Sprint("user", i)))
+		require.Equal(t, 201, status)
+	}
+	for _, start := range []directory.Start{{Attributes: []string{"title"}}, {Attributes: []string{"title"}, Cursor: first.Cursor}} {
+		reader := p.Reader("corp")
+		reader.page = 2
+		pages := 0
+		seen := map[directory.ObjectID]int{}
+		var end []byte
+		require.NoError(t, reader.Read(t.Context(), start, func(directory.Mode) error { return nil }, func(page directory.Page) error {
+			for _, u := range page.Upserts {
+				seen[u.ID]++
+			}
+			if pages++; pages == 1 {
+				for id := range seen {
+					status, _, _ := p.do(t, "PATCH", "/Users/"+string(id), fmt.Sprintf(patchOp, fmt.Sprintf(`{"op":"replace","path":"title","value":"%d"}`, len(start.Cursor))))
+					require.Equal(t, 200, status)
+				}
+			}
+			end = page.Cursor
+			return nil
+		}))
+		for id, n := range seen {
+			require.Equal(t, 1, n, id)
+		}
+		rest, err := sourcetest.Collect(t.Context(), p.Reader("corp"), directory.Start{Attributes: []string{"title"}, Cursor: end})
+		require.NoError(t, err)
+		require.Len(t, rest.Objects, 2, "what changed meanwhile comes in the next round")
+	}
 }
 
 // scripted is a store that has only a number.

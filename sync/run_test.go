@@ -117,6 +117,24 @@ func TestRun_waits_longer_after_each_failure_and_recovers(t *testing.T) {
 	})
 }
 
+func TestRule_SCIM_8_a_source_that_has_said_nothing_yet_is_asked_again_soon(t *testing.T) {
+	var begun atomic.Bool
+	a := &answering{answer: func(int64) error {
+		if !begun.Load() {
+			return directory.ErrNothingYet
+		}
+		return nil
+	}}
+	loop(t, []Source{{ID: "a", Reader: a, Interval: time.Hour}}, func(s *Syncer) {
+		time.Sleep(10*time.Hour + time.Second)
+		require.EqualValues(t, 3601, a.rounds.Load(), "it may begin at any time")
+		require.Equal(t, StateFailed, s.Status().Sources[0].State, "and is not taken for empty")
+		begun.Store(true)
+		time.Sleep(leadPause)
+		require.Equal(t, StateWaiting, s.Status().Sources[0].State)
+	})
+}
+
 func TestRule_GRAPH_27_the_loop_waits_as_long_as_the_source_asks(t *testing.T) {
 	a := &answering{answer: func(round int64) error {
 		if round == 1 {
