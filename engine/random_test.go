@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -210,7 +211,7 @@ func compare(seed uint64, checks int) (compared, *difference) {
 	}
 	for range checks / 10 {
 		for _, compareOne := range []func(enginetest.Pick, *access.State, *engine.Snapshot, enginetest.Reference, *compared) *difference{
-			compareColumns, compareRights,
+			compareColumns, compareRights, compareRuling,
 		} {
 			if d := compareOne(p, st, s, r, &c); d != nil {
 				return c, d
@@ -423,6 +424,10 @@ func TestRule_EVAL_12_EngineAndReferenceAgreeOnRandomQuestions(t *testing.T) {
 	require.Greater(t, all.rights, total/200)
 	require.Greater(t, all.who, total/500)
 	require.Greater(t, all.chosen, all.filtered/10)
+	for asks, n := range all.rulings {
+		require.Greater(t, min(n[0], n[1]), total/10_000, "%s: refused, allowed %v", asks, n)
+	}
+	require.Len(t, all.rulings, 9, "%v", slices.Collect(maps.Keys(all.rulings)))
 }
 
 func TestApplyGivesWhatNewGives(t *testing.T) {

@@ -102,7 +102,7 @@ func (x Ruling) written() *mayFile {
 		m.SetUnit = string(x.Unit)
 	case "link":
 		m.Along, m.Creating = string(x.Relationship), x.Creating
-		m.To = &recordFile{ID: string(x.Parent.ID), Owner: ownerName(x.Parent.Owner), In: string(x.Parent.BusinessUnit), Registered: x.Parent.Registered}
+		m.To = &recordFile{Table: string(x.ParentTable), ID: string(x.Parent.ID), Owner: ownerName(x.Parent.Owner), In: string(x.Parent.BusinessUnit), Registered: x.Parent.Registered}
 	case "clear":
 		m.Along, m.Clear = string(x.Relationship), true
 	case "add_to_template":

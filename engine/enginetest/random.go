@@ -743,7 +743,7 @@ func RandomRuling(p Pick, st *access.State) Ruling {
 				x.Record.ID = one(p, recIDs)
 			}
 			if x.Asks == "link" {
-				x.Parent = Facts(p, st, rel.Parent)
+				x.ParentTable, x.Parent = rel.Parent, Facts(p, st, rel.Parent)
 				x.Parent.ID, x.Creating = one(p, recIDs), p.chance(3)
 			}
 		}

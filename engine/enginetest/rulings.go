@@ -24,11 +24,12 @@ type Ruling struct {
 	Principal    access.Principal      // revoke: whose share; assign: the new owner
 	Unit         access.BusinessUnitID // set_unit, give
 	Relationship access.RelationshipID // link, clear
-	Parent       engine.Record         // link
-	Creating     bool                  // link: the child is being created
-	Template     access.TemplateID     // add_to_template
-	Column       string                // share_column
-	Role         access.RoleID         // give
+	ParentTable  access.TableID        // link
+	Parent       engine.Record
+	Creating     bool              // link: the child is being created
+	Template     access.TemplateID // add_to_template
+	Column       string            // share_column
+	Role         access.RoleID     // give
 }
 
 // Rule tells whether the change may be made; if not, by which rule it may not.
@@ -101,7 +102,9 @@ func (r Reference) mayRevoke(x Ruling) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	if x.Principal == x.User.Principal() || q.record.Owner == x.User.Principal() {
+	q = r.as(q.user, q.at, q)
+	owner := q.record.Owner == x.User.Principal() && r.eval2(q) == engine.Unknown
+	if owner || x.Principal == x.User.Principal() {
 		return true, "", nil
 	}
 	may, err := r.all(x, access.ShareRecord)
@@ -114,11 +117,12 @@ func (r Reference) mayAssign(x Ruling) (bool, string, error) {
 	if err != nil || !may {
 		return verdict(may, "OWN-9", err)
 	}
-	_, canOwn, exists := r.principal(x.Principal)
+	unit, canOwn, exists := r.principal(x.Principal)
+	_, unitExists := r.State.BusinessUnits[unit]
 	switch {
 	case x.Principal.Kind == access.Everybody || r.State.Tables[x.Table].Ownership != access.UserOrTeam:
 		return false, "", engine.ErrQuestion
-	case !exists:
+	case !exists || !unitExists:
 		return false, "", engine.ErrUnknown
 	case !canOwn || !r.own6(x.Principal):
 		return false, "OWN-6", nil
@@ -133,14 +137,22 @@ func (r Reference) maySetUnit(x Ruling) (bool, string, error) {
 		return false, "", err
 	}
 	q = r.as(q.user, q.at, q)
-	if _, ok := r.State.BusinessUnits[x.Unit]; !ok {
-		return false, "", engine.ErrUnknown
-	}
 	if !r.State.Environment.Modernized {
 		return false, "OWN-5", nil
 	}
 	may, err := r.all(x, access.Write)
-	return verdict(may && r.appendsToUnit(q, x.Unit) && r.own9(q.record.Owner, q.table, q.at), "BU-10", err)
+	if err != nil || !may {
+		return verdict(may, "BU-10", err)
+	}
+	_, unit := r.State.BusinessUnits[x.Unit]
+	_, table := r.State.Tables[engine.BusinessUnitTable]
+	switch {
+	case q.table.Ownership != access.UserOrTeam:
+		return false, "", engine.ErrQuestion
+	case !unit || !table:
+		return false, "", engine.ErrUnknown
+	}
+	return verdict(r.appendsToUnit(q, x.Unit) && r.own9(q.record.Owner, q.table, q.at), "BU-10", err)
 }
 
 // mayLink: REL-1 for a lookup, REL-2 for many to many, REL-3 for a lookup that is
@@ -150,11 +162,11 @@ func (r Reference) mayLink(x Ruling) (bool, string, error) {
 	if !ok {
 		return false, "", engine.ErrUnknown
 	}
-	if rel.Table != x.Table {
+	if rel.Table != x.Table || x.Asks == "link" && rel.Parent != x.ParentTable || x.Creating && x.Record.Registered {
 		return false, "", engine.ErrQuestion
 	}
 	parent := x
-	parent.Table, parent.Record = rel.Parent, x.Parent
+	parent.Table, parent.Record = x.ParentTable, x.Parent
 	change := access.Write
 	if x.Creating {
 		change = access.Create
@@ -164,7 +176,7 @@ func (r Reference) mayLink(x Ruling) (bool, string, error) {
 		may, err := r.all(x, access.Write, access.Append)
 		return verdict(may, "REL-3", err)
 	case rel.ManyToMany:
-		may, err := r.all(x, access.Append)
+		may, err := r.all(x, access.Append, access.AppendTo)
 		mayTo, errTo := r.all(parent, access.Append, access.AppendTo)
 		return verdict(may && mayTo, "REL-2", errors.Join(err, errTo))
 	}
@@ -228,7 +240,9 @@ func (r Reference) mayGive(x Ruling) (bool, string, error) {
 		return false, "ROLE-15", nil
 	}
 	for _, p := range role.Privileges {
-		if !r.holds(q, p, x.Unit) {
+		table := r.State.Tables[p.Table]
+		table.ID = p.Table
+		if d := depthOf(held{role: role}, table, p.Action); d != access.None && !r.holds(q, table, p.Action, d, x.Unit) {
 			return false, "ACC-5", nil
 		}
 	}
@@ -243,15 +257,15 @@ func (r Reference) mayGive(x Ruling) (bool, string, error) {
 // roleTable is the table whose records are the roles.
 const roleTable access.TableID = "role"
 
-// holds tells whether some assignment of the user has the privilege at its depth or
-// more, reaching the unit.
-func (r Reference) holds(q question, p access.Privilege, unit access.BusinessUnitID) bool {
+// holds tells whether some assignment of the user has the action on the table to
+// the depth or more, reaching the unit.
+func (r Reference) holds(q question, table access.Table, action access.Action, depth access.Depth, unit access.BusinessUnitID) bool {
 	return slices.ContainsFunc(q.held, func(h held) bool {
-		d := depthOf(h, r.State.Tables[p.Table], p.Action)
+		d := depthOf(h, table, action)
 		switch {
-		case d < p.Depth:
+		case d < depth:
 			return false
-		case p.Depth == access.Basic || d == access.Global:
+		case depth == access.Basic || d == access.Global:
 			return true
 		case d == access.Deep:
 			return r.bu2(h.BusinessUnit, unit)

@@ -16,6 +16,7 @@ type Subject interface {
 	Rights(engine.Question) (access.Rights, error)
 	Who(engine.Question) ([]access.UserID, error)
 	Filter(q engine.Question, by []string) (engine.Reason, error)
+	Rule(Ruling) (may bool, refusedBy string, err error)
 }
 
 // Questions are what the case asks: with the record's facts in the question, and,
@@ -35,12 +36,6 @@ func (c Case) Run(t require.TestingT, s Subject) {
 		return
 	}
 	if c.Ruling != nil {
-		s, ok := s.(interface {
-			Rule(Ruling) (may bool, refusedBy string, err error)
-		})
-		if !ok {
-			return
-		}
 		may, by, err := s.Rule(*c.Ruling)
 		require.NoError(t, err)
 		require.Equal(t, c.Answer == engine.Allowed, may, "refused by %s", by)

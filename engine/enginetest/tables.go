@@ -383,14 +383,14 @@ func (f tableFile) ruling(c caseFile, out *Case) (*Ruling, error) {
 		r.Asks, r.Unit = "set_unit", access.BusinessUnitID(may.SetUnit)
 	case may.To != nil:
 		r.Asks, r.Relationship, r.Creating = "link", access.RelationshipID(may.Along), may.Creating
-		r.Parent = engine.Record{
+		r.ParentTable, r.Parent = access.TableID(may.To.Table), engine.Record{
 			ID: access.RecordID(may.To.ID), Owner: owner(may.To.Owner), BusinessUnit: access.BusinessUnitID(may.To.In), Registered: may.To.Registered,
 		}
 	case may.Link != "":
 		r.Asks, r.Relationship, r.Creating = "link", access.RelationshipID(may.Along), may.Creating
 		var parent access.Record
 		parent, err = f.registered(out.State, may.Link)
-		r.Parent = engine.Record{ID: parent.ID, Registered: true}
+		r.ParentTable, r.Parent = parent.Table, engine.Record{ID: parent.ID, Registered: true}
 	case may.Clear:
 		r.Asks, r.Relationship = "clear", access.RelationshipID(may.Along)
 	case may.AddToTemplate != "":
