@@ -197,21 +197,28 @@ func (s *ActiveDirectory) survey(c *connection) (domain, error) {
 
 // value reads an attribute of one object; "" if it has none.
 func (c *connection) value(dn, attribute string) (string, error) {
-	value := ""
+	values, err := c.values(dn, attribute, nil)
+	if len(values) != 1 {
+		return "", err
+	}
+	return values[0], err
+}
+
+// values reads all values of an attribute of one object.
+func (c *connection) values(dn, attribute string, controls []ldap.Control) ([]string, error) {
+	var values []string
 	var e entry
-	request := ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{attribute}, nil)
+	request := ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{attribute}, controls)
 	_, err := c.search(request, func(message string) error {
 		if err := e.read(message); err != nil {
 			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 		}
 		for _, a := range e.attributes {
-			if len(a.values) == 1 {
-				value = a.values[0]
-			}
+			values = append(values, a.values...)
 		}
 		return nil
 	}, nil)
-	return value, err
+	return values, err
 }
 
 // method chooses how changes are followed (Rule AD-1).

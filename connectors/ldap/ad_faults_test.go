@@ -424,3 +424,30 @@ func TestRule_SRC_3_histories_of_a_domain_with_faults_end_as_the_undisturbed_rea
 		})
 	}
 }
+
+func TestRule_AD_5_the_probe_warns_of_an_account_that_sees_secrets(t *testing.T) {
+	s := rig.StartSamba(t)
+	for dn, want := range map[string]struct {
+		warns bool
+		says  string
+	}{
+		s.BindDN:     {false, "changes are followed by DirSync, with the right"},
+		s.OrdinaryDN: {false, "DirSync with what the account may see"},
+		s.AdminDN:    {true, "changes are followed by DirSync, with the right"},
+	} {
+		c := ad(t, s)
+		c.BindDN = dn
+		facts, err := adSource(t, c).Probe(t.Context())
+		require.NoError(t, err)
+		text := strings.Join(facts, "\n")
+		require.Contains(t, text, want.says)
+		require.Contains(t, text, "153 users below "+rig.PeopleOU)
+		require.Equal(t, want.warns, strings.Contains(text, "WARNING"), "%s: %s", dn, text)
+	}
+}
+
+func FuzzHoldersOfAll(f *testing.F) {
+	f.Add("")
+	f.Add("\x01\x00\x14\x8c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x14\x00\x00\x00\x04\x00\x1c\x00\x01\x00\x00\x00\x00\x00\x14\x00\xff\x01\x0f\x00\x01\x01\x00\x00\x00\x00\x00\x05\x12\x00\x00\x00")
+	f.Fuzz(func(_ *testing.T, descriptor string) { _, _ = holdersOfAll(descriptor) })
+}

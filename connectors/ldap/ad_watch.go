@@ -114,6 +114,12 @@ func (s *ActiveDirectory) probe(c *connection) ([]string, error) {
 	default:
 		facts = append(facts, "everything is read each time")
 	}
+	switch all, err := c.maySeeSecrets(d.base); {
+	case err != nil:
+		return facts, err
+	case all:
+		facts = append(facts, "WARNING: the account has Replicating Directory Changes All, which gives password hashes away; take it from it, and from its groups (Rule AD-5)")
+	}
 	kinds, err := s.kinds(d, nil)
 	if err != nil {
 		return facts, err
