@@ -226,6 +226,7 @@ func TestRule_LDAP_24_a_watch_makes_rounds_come_sooner_and_no_more(t *testing.T)
 	}
 	loop(t, []Source{{ID: "a", Reader: w, Interval: time.Hour}}, func(*Syncer) {
 		time.Sleep(time.Minute)
+		synctest.Wait() // from here on its channels are there for this goroutine, too
 		require.EqualValues(t, 1, w.rounds.Load())
 		require.EqualValues(t, 1, w.watches.Load())
 		for range 1000 {
