@@ -233,3 +233,28 @@ func TestRule_ACC_1_WhatLeavesOutWhatTheModeRefuses(t *testing.T) {
 	_, _, reason := what(access.ReadWrite, access.StubUser)
 	require.Equal(t, engine.AccessModeExcludes, reason)
 }
+
+func TestRule_FLS_5_ExplainNamesTheColumnsAndTheProfiles(t *testing.T) {
+	w := salaries(t)
+	w.profile("p", user("bert"), access.ProfileColumn{Column: "iban", Update: true}, access.ProfileColumn{Column: "salary", Update: true})
+	w.profile("q", user("bert"), access.ProfileColumn{Column: "total", Update: true})
+	q := on("anna", access.Write, "", user("bert"))
+	q.Columns = []string{"salary", "note", "iban"}
+	e, err := w.snapshot().Explain(q, 100)
+	require.NoError(t, err)
+	require.Equal(t, engine.NoColumnAccess, e.Reason)
+	require.Equal(t, []string{"iban", "salary"}, e.Columns)
+	require.Equal(t, []string{"FLS-5"}, e.Rules)
+	require.Empty(t, e.Origins)
+	require.Contains(t, e.String(), "no column security profile allows: iban, salary")
+	var missing []string
+	for _, m := range e.Missing {
+		missing = append(missing, m.String())
+	}
+	require.Contains(t, missing, `column security profile "p" for user "anna"`)
+	q.Columns = append(q.Columns, "total")
+	e, err = w.snapshot().Explain(q, 1)
+	require.NoError(t, err)
+	require.True(t, e.MoreMissing)
+	require.Len(t, e.Missing, 1, "System Administrator alone, or both profiles")
+}

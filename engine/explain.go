@@ -29,6 +29,12 @@ type Explanation struct {
 	// Missing lists, for a deny, the minimal sets of at most two facts whose
 	// addition allows (Rule EVAL-9).
 	Missing []Missing `json:"missing,omitempty"`
+	// Columns lists the secured columns that the question names and the user may
+	// not set, when that is the reason (Rule FLS-5).
+	Columns []string `json:"columns,omitempty"`
+	// Impersonator, for a question on behalf of another, explains the same for the
+	// one who asks; the rest is about the user (Rule ACC-4).
+	Impersonator *Explanation `json:"impersonator,omitempty"`
 	// MoreMissing: there are more sets than the limit.
 	MoreMissing bool `json:"more_missing,omitempty"`
 }
@@ -83,7 +89,7 @@ type Via struct {
 // Way is how an origin gives access.
 type Way string
 
-// The ways, in the order of Rule EVAL-4. Hierarchy (HIER) comes after Share.
+// The ways, in the order of Rule EVAL-4.
 const (
 	ByPrivilege Way = "privilege" // no record: the privilege suffices (Rule EVAL-3)
 	ByOwnership Way = "ownership"
@@ -95,14 +101,32 @@ const (
 // Origin is one thing that alone allows.
 type Origin struct {
 	Way Way `json:"way"`
-	// Source is the assignment; nil for a share, which rests on any of the
-	// explanation's Privileges (Rule SHARE-5).
+	// Source is the assignment; nil for a share or report, which rests on any of the
+	// explanation's Privileges (Rules SHARE-5, HIER-2).
 	Source *Source `json:"source,omitempty"`
 	// Owner, for ownership, is the team that owns the record; nil when the user does.
 	Owner *Via `json:"owner,omitempty"`
 	// Share, for a share, is what was shared with whom.
-	Share *Shared  `json:"share,omitempty"`
-	Rules []string `json:"rules"`
+	Share *Shared `json:"share,omitempty"`
+	// Report, for the hierarchy, is whose access is passed up. It rests on any of
+	// the explanation's Privileges as well (Rule HIER-2).
+	Report *Report  `json:"report,omitempty"`
+	Rules  []string `json:"rules"`
+}
+
+// Report is somebody whose access is passed up to the user, and how they have it.
+type Report struct {
+	User Named `json:"user"`
+	// Chain leads from the report up to the user. In the position model those
+	// between are positions.
+	Chain []Named `json:"chain"`
+	// By is ByOwnership or ByShare.
+	By Way `json:"by"`
+	// Owner, for ownership, is the report's team that owns the record; nil when the
+	// report does.
+	Owner *Via `json:"owner,omitempty"`
+	// Share, for a share, is what was shared with the report or a team of theirs.
+	Share *Shared `json:"share,omitempty"`
 }
 
 // Shared is a share that reaches the user.
@@ -147,6 +171,8 @@ const (
 	AddToTeam     FactKind = "membership"
 	ShareWith     FactKind = "share"
 	GiveOwnership FactKind = "ownership"
+	LinkManager   FactKind = "manager"
+	GiveProfile   FactKind = "column_profile"
 )
 
 // Fact is one thing that is not so and would help if it were.
@@ -157,12 +183,26 @@ type Fact struct {
 	Role         Named            `json:"role,omitzero"`          // role
 	BusinessUnit Named            `json:"business_unit,omitzero"` // role, enable_business_unit
 	Team         Named            `json:"team,omitzero"`          // membership
+	Profile      Named            `json:"profile,omitzero"`       // column_profile
+	Manager      Named            `json:"manager,omitzero"`       // manager: to whom the principal would report
 	Right        access.Action    `json:"right,omitempty"`        // share
 }
 
 // Explain answers the question with all origins or, when it denies, with at most
 // limit missing sets (10 when limit is 0, none when it is negative).
 func (s *Snapshot) Explain(q Question, limit int) (Explanation, error) {
+	e, err := s.explain(q)
+	if err == nil && !e.Allowed && limit >= 0 {
+		e.Missing, e.MoreMissing = s.missing(q, cmp.Or(limit, 10))
+	}
+	return e, err
+}
+
+// explain is Explain without what is missing.
+func (s *Snapshot) explain(q Question) (Explanation, error) {
+	if q.Impersonator != "" {
+		return s.explainBehalf(q)
+	}
 	var a asked
 	if err := s.resolve(&q, &a); err != nil {
 		return Explanation{}, err
@@ -177,26 +217,68 @@ func (s *Snapshot) Explain(q Question, limit int) (Explanation, error) {
 		e.Record = s.facts(q.Record, &a)
 	}
 	e.Rules = s.rules(&a, e.Reason)
-	if a.gate == Unknown {
-		found := s.found(&a, a.user)
-		for _, f := range found {
-			e.Privileges = append(e.Privileges, s.source(&a, f))
+	if a.gate != Unknown {
+		return e, nil
+	}
+	found := s.found(&a, a.user)
+	for _, f := range found {
+		e.Privileges = append(e.Privileges, s.source(&a, f))
+	}
+	if a.record && a.action == access.Create && a.kind != access.NotOwned {
+		e.Requires = s.requirements(&a)
+	}
+	if e.Reason == NoColumnAccess {
+		for _, i := range s.lacking(&a) {
+			e.Columns = append(e.Columns, s.tables[a.table].columns[i].name)
 		}
-		if a.record && a.action == access.Create && a.kind != access.NotOwned {
-			e.Requires = s.requirements(&a)
-		}
-		if e.Allowed {
-			e.Origins = s.origins(&a, found)
-			if v := s.scan(&a, a.at); a.action == access.Create && v.byOwner != 0 && !(s.reaches(&a, access.Assign, a.at) && s.mayOwn(&a, a.at)) {
-				// It is that team's role that spares the user Assign (Rule OWN-8):
-				// others that have Create would not suffice.
-				own := s.teams.get(a.ownerTeam).aside.data.ID
-				e.Origins = slices.DeleteFunc(e.Origins, func(o Origin) bool { return o.Source.Team == nil || o.Source.Team.ID != own })
-			}
+		e.Columns = inOrder(e.Columns)
+	}
+	if e.Allowed {
+		e.Origins = s.origins(&a, found)
+		if v := s.scan(&a, a.at); a.action == access.Create && v.byOwner != 0 && !(s.reaches(&a, access.Assign, a.at) && s.mayOwn(&a, a.at)) {
+			// It is that team's role that spares the user Assign (Rule OWN-8):
+			// others that have Create would not suffice.
+			own := s.teams.get(a.ownerTeam).aside.data.ID
+			e.Origins = slices.DeleteFunc(e.Origins, func(o Origin) bool { return o.Source.Team == nil || o.Source.Team.ID != own })
 		}
 	}
-	if !e.Allowed && limit >= 0 {
-		e.Missing, e.MoreMissing = s.missing(q, &a, cmp.Or(limit, 10))
+	return e, nil
+}
+
+// explainBehalf explains the question for the user and for the impersonator.
+func (s *Snapshot) explainBehalf(q Question) (Explanation, error) {
+	var b behalf
+	if err := s.resolveBehalf(&q, &b); err != nil {
+		return Explanation{}, err
+	}
+	own := q.ofImpersonator()
+	q.Impersonator = ""
+	e, err := s.explain(q)
+	if err != nil {
+		return Explanation{}, err
+	}
+	i, err := s.explain(own)
+	if err != nil {
+		return Explanation{}, err
+	}
+	acts := s.origins(&b.acts, s.found(&b.acts, b.acts.user))
+	i.Requires = append(i.Requires, Requirement{
+		Rule: "ACC-4", Text: "the privilege " + ActOnBehalf + " is held", Met: len(acts) > 0, Origins: acts,
+	})
+	e.Decision, e.Impersonator = s.decideBehalf(&b), &i
+	switch {
+	case e.Reason == MayNotImpersonate:
+		e.Rules = []string{"EVAL-6", "ACC-4"}
+	case e.OfImpersonator:
+		e.Rules = append([]string{"EVAL-6", "ACC-4"}, s.rules(&b.impersonator, e.Reason)...)
+	default:
+		e.Rules = append([]string{"EVAL-6", "ACC-4"}, e.Rules...)
+	}
+	if e.Reason != NoColumnAccess || e.OfImpersonator {
+		e.Columns = nil
+	}
+	if !e.Allowed {
+		e.Origins = nil
 	}
 	return e, nil
 }
@@ -210,12 +292,16 @@ func (s *Snapshot) rules(a *asked, why Reason) []string {
 		return []string{"EVAL-2", "BU-3"}
 	case NoLicence:
 		return []string{"EVAL-2", "LIC-1"}
+	case AccessModeExcludes:
+		return []string{"EVAL-2", a.user.rule()}
 	case NotInEnvironmentGroup:
 		return []string{"EVAL-2", "ESG-1"}
 	case NoRole:
 		return []string{"EVAL-2", "ROLE-4"}
 	case NoPrivilege:
 		return []string{"EVAL-3"}
+	case NoColumnAccess:
+		return []string{"FLS-5"}
 	}
 	switch {
 	case a.misc != "":
@@ -350,9 +436,6 @@ func (s *Snapshot) origins(a *asked, found []find) []Origin {
 			add(ByRole, f, nil, "EVAL-4 b", rule)
 		}
 	}
-	if a.shares == nil {
-		return out
-	}
 	for _, sh := range s.sharesTo(a, a.user) {
 		rules := []string{"EVAL-4 c", "SHARE-4", "SHARE-5"}
 		if !sh.Rights.Has(a.action) {
@@ -363,11 +446,14 @@ func (s *Snapshot) origins(a *asked, found []find) []Origin {
 		}
 		out = append(out, Origin{Way: ByShare, Share: &sh, Rules: rules})
 	}
-	return out
+	return append(out, s.passed(a)...)
 }
 
 // sharesTo lists the shares in force that give the user the action.
 func (s *Snapshot) sharesTo(a *asked, u *user) []Shared {
+	if a.shares == nil {
+		return nil
+	}
 	var out []Shared
 	for i := range a.shares.count() {
 		sh := a.shares.at(i)

@@ -15,15 +15,14 @@ import (
 )
 
 func TestRule_EVAL_8_OriginsAreThereExactlyWhenCheckAllows(t *testing.T) {
+	ways := map[engine.Way]int{}
 	for seed := range uint64(300) {
 		p := pick(seed)
 		st := enginetest.Organisation(p)
-		st.Environment.Hierarchy = nil
 		s, err := engine.New(st, 1)
 		require.NoError(t, err)
 		for range 60 {
 			q := enginetest.Question(p, st)
-			q.Impersonator, q.Columns = "", nil
 			d, err := s.Check(q)
 			e, explainErr := s.Explain(q, -1)
 			require.Equal(t, err, explainErr)
@@ -32,13 +31,21 @@ func TestRule_EVAL_8_OriginsAreThereExactlyWhenCheckAllows(t *testing.T) {
 				continue
 			}
 			unmet := slices.ContainsFunc(e.Requires, func(r engine.Requirement) bool { return !r.Met })
-			if d.Allowed != (len(e.Origins) > 0) || d.Allowed && unmet || len(e.Requires) > 0 && d.Reason == engine.NoAccess && !unmet {
+			if d.Allowed != (len(e.Origins) > 0) || d.Allowed && unmet || len(e.Requires) > 0 && d.Reason == engine.NoAccess && !d.OfImpersonator && !unmet {
 				require.Fail(t, "origins and requirements do not fit the decision", "%s%s", e, show(st, q))
 			}
+			require.Equal(t, q.Impersonator != "", e.Impersonator != nil)
+			require.Equal(t, d.Reason == engine.NoColumnAccess && !d.OfImpersonator, len(e.Columns) > 0)
+			// What follows is about the record and the user alone.
+			q.Impersonator, q.Columns = "", nil
 			require.NotEmpty(t, e.Rules)
 			require.NotEmpty(t, e.String())
 			for _, o := range e.Origins {
 				require.NotEmpty(t, o.Rules)
+				if ways[o.Way]++; o.Report != nil {
+					require.Equal(t, e.User, o.Report.Chain[len(o.Report.Chain)-1])
+					require.Equal(t, o.Report.User, o.Report.Chain[0])
+				}
 				if owner := e.Record; q.Action == access.Create && owner != nil && owner.Owner.Kind == access.TeamPrincipal && len(e.Requires) == 0 &&
 					(o.Source.Team == nil || string(o.Source.Team.ID) != owner.Owner.ID) {
 					as := q
@@ -53,6 +60,9 @@ func TestRule_EVAL_8_OriginsAreThereExactlyWhenCheckAllows(t *testing.T) {
 			}
 		}
 	}
+	for _, way := range []engine.Way{engine.ByPrivilege, engine.ByOwnership, engine.ByRole, engine.ByShare, engine.ByHierarchy} {
+		require.Greater(t, ways[way], 50, way)
+	}
 }
 
 // alone fails unless the origin allows when every other assignment and share is
@@ -64,8 +74,12 @@ func alone(t *testing.T, st *access.State, q engine.Question, e engine.Explanati
 			delete(only.Assignments, id)
 		}
 	}
+	share := o.Share
+	if o.Report != nil {
+		share = o.Report.Share
+	}
 	for k := range only.Shares {
-		if o.Share == nil || k.Principal != o.Share.Principal {
+		if share == nil || k.Principal != share.Principal {
 			delete(only.Shares, k)
 		}
 	}
@@ -74,7 +88,7 @@ func alone(t *testing.T, st *access.State, q engine.Question, e engine.Explanati
 			only.Assignments[src.Assignment] = st.Assignments[src.Assignment]
 		}
 	}
-	if o.Share != nil {
+	if o.Source == nil {
 		keep(e.Privileges[0])
 	}
 	for _, r := range e.Requires {
@@ -98,41 +112,55 @@ func alone(t *testing.T, st *access.State, q engine.Question, e engine.Explanati
 // universe in which the sets must be minimal and complete.
 func facts(st *access.State, q engine.Question) []engine.Fact {
 	var out []engine.Fact
-	u := st.Users[q.User]
-	self := u.ID.Principal()
-	add := func(k engine.FactKind, p access.Principal) { out = append(out, engine.Fact{Kind: k, Principal: p}) }
-	r := enginetest.Reference{State: st}
-	if !u.Enabled {
-		add(engine.EnableUser, self)
-	}
-	if st.Environment.RequireLicence && !u.Licensed {
-		add(engine.GiveLicence, self)
-	}
-	if st.Environment.SecurityGroup != nil && !u.Admitted {
-		add(engine.Admit, self)
-	}
-	for b := u.BusinessUnit; b != ""; b = st.BusinessUnits[b].Parent {
-		if st.BusinessUnits[b].Disabled {
-			out = append(out, engine.Fact{Kind: engine.EnableUnit, BusinessUnit: engine.Named{ID: string(b)}})
+	add := func(k engine.FactKind, p access.Principal) {
+		f := engine.Fact{Kind: k, Principal: p}
+		if !slices.Contains(out, f) {
+			out = append(out, f)
 		}
 	}
+	r := enginetest.Reference{State: st}
 	owner, recordUnit := access.Principal{}, access.BusinessUnitID("")
 	if q.Record != nil {
 		rec, _ := r.Facts(q)
 		owner, recordUnit = rec.Owner, rec.BusinessUnit
 	}
-	others := []access.Principal{self}
-	for id, t := range st.Teams {
+	users := []access.UserID{q.User}
+	if q.Impersonator != "" {
+		users = append(users, q.Impersonator)
+	}
+	var others []access.Principal
+	for _, id := range users {
+		u := st.Users[id]
 		others = append(others, id.Principal())
-		if _, ok := st.Memberships[access.MembershipKey{Team: id, User: u.ID}]; !ok {
-			out = append(out, engine.Fact{Kind: engine.AddToTeam, Principal: self, Team: engine.Named{ID: string(t.ID)}})
+		if !u.Enabled {
+			add(engine.EnableUser, id.Principal())
 		}
+		if st.Environment.RequireLicence && !u.Licensed {
+			add(engine.GiveLicence, id.Principal())
+		}
+		if st.Environment.SecurityGroup != nil && !u.Admitted {
+			add(engine.Admit, id.Principal())
+		}
+		for b := u.BusinessUnit; b != ""; b = st.BusinessUnits[b].Parent {
+			f := engine.Fact{Kind: engine.EnableUnit, BusinessUnit: engine.Named{ID: string(b)}}
+			if st.BusinessUnits[b].Disabled && !slices.Contains(out, f) {
+				out = append(out, f)
+			}
+		}
+		for team := range st.Teams {
+			if _, ok := st.Memberships[access.MembershipKey{Team: team, User: id}]; !ok {
+				out = append(out, engine.Fact{Kind: engine.AddToTeam, Principal: id.Principal(), Team: engine.Named{ID: string(team)}})
+			}
+		}
+	}
+	for id := range st.Teams {
+		others = append(others, id.Principal())
 	}
 	for id := range st.BusinessUnits {
 		others = append(others, id.DefaultTeam().Principal())
 	}
 	holders := others
-	if id, ok := owner.User(); ok && q.Action == access.Create && id != u.ID {
+	if id, ok := owner.User(); ok && q.Action == access.Create && !slices.Contains(users, id) {
 		holders = append(slices.Clone(others), owner)
 		if !st.Users[id].Enabled {
 			add(engine.EnableUser, owner)
@@ -143,6 +171,11 @@ func facts(st *access.State, q engine.Question) []engine.Fact {
 		if st.Environment.Modernized {
 			for b := recordUnit; b != ""; b = st.BusinessUnits[b].Parent {
 				at = append(at, b)
+			}
+		}
+		for _, profile := range st.Profiles {
+			if _, ok := st.ProfileMembers[access.ProfileMemberKey{Profile: profile.ID, Principal: p}]; !ok && len(q.Columns) > 0 {
+				out = append(out, engine.Fact{Kind: engine.GiveProfile, Principal: p, Profile: engine.Named{ID: string(profile.ID)}})
 			}
 		}
 		if id, ok := p.Team(); ok && st.Teams[id].Type == access.AccessTeam {
@@ -172,7 +205,70 @@ func facts(st *access.State, q engine.Question) []engine.Fact {
 			out = append(out, engine.Fact{Kind: engine.ShareWith, Principal: p, Right: q.Action})
 		}
 	}
+	for _, x := range concerned(st, q, owner) {
+		h := st.Environment.Hierarchy
+		if h.ExcludeDisabledReports && !st.Users[x].Enabled {
+			add(engine.EnableUser, x.Principal())
+		}
+		for _, u := range users {
+			if h.Model == access.ManagerHierarchy && x != u && st.Users[x].Manager != u && !above(st, x, u) {
+				out = append(out, engine.Fact{Kind: engine.LinkManager, Principal: x.Principal(), Manager: engine.Named{ID: string(u)}})
+			}
+		}
+	}
 	return out
+}
+
+// above tells whether x stands above u.
+func above(st *access.State, x, u access.UserID) bool {
+	for range access.MaxLevels {
+		m := st.Users[u].Manager
+		if _, ok := st.Users[m]; !ok {
+			return false
+		}
+		if u = m; u == x {
+			return true
+		}
+	}
+	return false
+}
+
+// concerned lists those through whom the hierarchy could reach the record: its
+// owner, those whom it is shared with, the members of such teams, and those above
+// them.
+func concerned(st *access.State, q engine.Question, owner access.Principal) []access.UserID {
+	h := st.Environment.Hierarchy
+	levels := h.Levels(q.Action)
+	if levels == 0 || slices.Contains(h.Except, q.Table) {
+		return nil
+	}
+	var out []access.UserID
+	in := func(p access.Principal) {
+		for id, u := range st.Users {
+			team, isTeam := p.Team()
+			_, member := st.Memberships[access.MembershipKey{Team: team, User: id}]
+			if p != id.Principal() && !(isTeam && (member || team == u.BusinessUnit.DefaultTeam())) {
+				continue
+			}
+			out = append(out, id)
+			for range levels - 1 {
+				if id = st.Users[id].Manager; h.Model != access.ManagerHierarchy || st.Users[id].ID == "" {
+					break
+				}
+				out = append(out, id)
+			}
+		}
+	}
+	in(owner)
+	if q.Action != access.Create && q.Record.ID != "" {
+		for k := range st.Shares {
+			if k.Table == q.Table && k.Record == q.Record.ID {
+				in(k.Principal)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // suppose makes the facts so, in the plain state and in the question.
@@ -207,6 +303,11 @@ func suppose(st *access.State, q engine.Question, facts []engine.Fact) (*access.
 			sh.Environment, sh.Table, sh.Record, sh.Principal = st.Environment.ID, q.Table, q.Record.ID, f.Principal
 			sh.Rights, sh.Window = sh.Rights|access.RightsOf(f.Right), access.Window{}
 			st.Apply(access.Put(sh))
+		case engine.LinkManager:
+			u.Manager = access.UserID(f.Manager.ID)
+			st.Users[u.ID] = u
+		case engine.GiveProfile:
+			st.Apply(access.Put(access.ProfileMember{Environment: st.Environment.ID, Profile: access.ProfileID(f.Profile.ID), Principal: f.Principal}))
 		case engine.GiveOwnership:
 			r := enginetest.Reference{State: st}
 			rec, _ := r.Facts(q)
@@ -230,23 +331,22 @@ func allows(st *access.State, q engine.Question, facts ...engine.Fact) bool {
 func id(facts []engine.Fact) string {
 	var parts []string
 	for _, f := range facts {
-		parts = append(parts, fmt.Sprint(f.Kind, f.Principal, f.Role.ID, f.BusinessUnit.ID, f.Team.ID))
+		parts = append(parts, fmt.Sprint(f.Kind, f.Principal, f.Role.ID, f.BusinessUnit.ID, f.Team.ID, f.Profile.ID, f.Manager.ID))
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, "+")
 }
 
 func TestRule_EVAL_9_MissingSetsAreTrueMinimalAndComplete(t *testing.T) {
+	kinds := map[engine.FactKind]int{}
 	asked, sets, pairs, denials := 0, 0, 0, questions(t, 60_000)/2_000
 	for seed := uint64(1000); asked < denials; seed++ {
 		p := pick(seed)
 		st := enginetest.Organisation(p)
-		st.Environment.Hierarchy = nil
 		s, err := engine.New(st, 1)
 		require.NoError(t, err)
 		for range 3 {
 			q := enginetest.Question(p, st)
-			q.Impersonator, q.Columns = "", nil
 			e, err := s.Explain(q, 1_000_000)
 			if err != nil || e.Allowed {
 				continue
@@ -270,6 +370,9 @@ func TestRule_EVAL_9_MissingSetsAreTrueMinimalAndComplete(t *testing.T) {
 			got := map[string]bool{}
 			for i, m := range e.Missing {
 				sets++
+				for _, f := range m.Facts {
+					kinds[f.Kind]++
+				}
 				if len(m.Facts) == 2 {
 					pairs++
 				}
@@ -290,7 +393,7 @@ func TestRule_EVAL_9_MissingSetsAreTrueMinimalAndComplete(t *testing.T) {
 			require.Equal(t, len(e.Missing) > 2, few.MoreMissing)
 		}
 	}
-	t.Logf("%d denials, %d sets, %d of them of two facts", asked, sets, pairs)
+	t.Logf("%d denials, %d sets, %d of them of two facts: %v", asked, sets, pairs, kinds)
 	require.Greater(t, pairs, denials/2)
 }
 

@@ -56,3 +56,14 @@ func (r refused) refuse(by Channel, action access.Action, system bool) bool {
 		r&refusesChanges != 0 && action != access.Read ||
 		r&refusesBusiness != 0 && !system
 }
+
+// rule is the one by which the access mode refuses.
+func (u *user) rule() string {
+	switch u.aside.data.Kind {
+	case access.StubUser:
+		return "ACC-3"
+	case access.ApplicationUser:
+		return "ACC-2"
+	}
+	return "ACC-1"
+}

@@ -160,3 +160,49 @@ func TestRule_ACC_4_ImpersonationNeedsBoth(t *testing.T) {
 	_, err = w.snapshot().Check(q)
 	require.ErrorIs(t, err, engine.ErrUnknown)
 }
+
+func TestRule_ACC_4_ExplainTellsOfBoth(t *testing.T) {
+	w := newWorld(t)
+	w.role("reader", "account", access.Basic, access.Read)
+	w.misc("agent", engine.ActOnBehalf)
+	w.user("anna", "north")
+	w.user("bot", "north")
+	w.assign(user("anna"), "reader", "north")
+	w.assign(user("bot"), "reader", "north")
+	q := on("anna", access.Read, "", team(access.BusinessUnitID("north").DefaultTeam()))
+	q.Impersonator = "bot"
+	e, err := w.snapshot().Explain(q, 0)
+	require.NoError(t, err)
+	require.Equal(t, engine.MayNotImpersonate, e.Reason)
+	require.True(t, e.OfImpersonator)
+	require.Equal(t, []string{"EVAL-6", "ACC-4"}, e.Rules)
+	require.Empty(t, e.Origins)
+	require.Equal(t, "bot", e.Impersonator.User.ID)
+	require.True(t, e.Impersonator.Allowed)
+	require.False(t, e.Impersonator.Requires[0].Met)
+	require.Equal(t, `role "agent" at "north" for user "bot"`, e.Missing[0].String())
+	require.Contains(t, e.String(), "asked on behalf of them by:\n    ALLOWED: \"bot\"")
+	w.assign(user("bot"), "agent", "north")
+	e, err = w.snapshot().Explain(q, 0)
+	require.NoError(t, err)
+	require.True(t, e.Allowed)
+	require.NotEmpty(t, e.Origins)
+	require.NotEmpty(t, e.Impersonator.Origins)
+	require.True(t, e.Impersonator.Requires[0].Met)
+	w.user("bot", "north", func(u *access.User) { u.Kind = access.StubUser })
+	e, err = w.snapshot().Explain(q, 0)
+	require.NoError(t, err)
+	require.Equal(t, engine.AccessModeExcludes, e.Reason)
+	require.Equal(t, []string{"EVAL-6", "ACC-4", "EVAL-2", "ACC-3"}, e.Rules)
+	require.Empty(t, e.Missing, "nothing lets a stub user in")
+}
+
+func TestRule_EVAL_9_ALicenceOnlyWhereItHelps(t *testing.T) {
+	w := everyone(t)
+	w.Environment.RequireLicence, w.Environment.PerAppPlan = true, true
+	w.user("anna", "north", func(u *access.User) { u.Enabled = false })
+	e, err := w.snapshot().Explain(engine.Question{User: "anna", Action: access.Read, Table: "account", At: noon}, 0)
+	require.NoError(t, err)
+	require.Len(t, e.Missing, 1)
+	require.Equal(t, `user "anna" enabled`, e.Missing[0].String())
+}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -236,4 +237,87 @@ func (s *Snapshot) belowPosition(p, from uint32, levels int, yield func(r *user)
 		}
 	}
 	return more
+}
+
+// passed lists what reports pass up (Rule EVAL-8): by report, first what they or a
+// team of theirs own, then what is shared with them.
+func (s *Snapshot) passed(a *asked) []Origin {
+	levels := s.levels(a)
+	if levels == 0 || a.action == access.Create {
+		return nil
+	}
+	seen, reports := map[*user]bool{}, []*user(nil)
+	add := func(r *user) bool {
+		if !seen[r] {
+			seen[r], reports = true, append(reports, r)
+		}
+		return true
+	}
+	if a.owner != nil && s.reportsTo(a.owner, a.user, levels) {
+		add(a.owner)
+	}
+	if a.ownerTeam != noTeam {
+		s.eachReportIn(a.ownerTeam, a.user, levels, add)
+	}
+	if a.shares != nil {
+		for i := range a.shares.count() {
+			switch sh := a.shares.at(i); {
+			case !sh.rights().Has(a.action) || !a.shares.holds(i, a.at):
+			case sh.who.kind() == access.UserPrincipal:
+				if r := s.users.rows.get(sh.who.number()); s.reportsTo(r, a.user, levels) {
+					add(r)
+				}
+			case sh.who.kind() == access.TeamPrincipal && s.teams.get(sh.who.number()).aside.exists:
+				s.eachReportIn(sh.who.number(), a.user, levels, add)
+			}
+		}
+	}
+	slices.SortFunc(reports, func(x, y *user) int { return cmp.Compare(x.aside.data.ID, y.aside.data.ID) })
+	var out []Origin
+	for _, r := range reports {
+		out = append(out, s.passedBy(a, r)...)
+	}
+	return out
+}
+
+// passedBy lists what one report passes up.
+func (s *Snapshot) passedBy(a *asked, r *user) []Origin {
+	var out []Origin
+	rules := []string{"EVAL-4 d", "HIER-2", "HIER-3", "HIER-5"}
+	if s.env.Hierarchy.Model == access.PositionHierarchy {
+		rules[3] = "HIER-7"
+	}
+	add := func(d Report, more ...string) {
+		d.User, d.Chain = s.nameUser(r), s.chain(r, a.user)
+		out = append(out, Origin{Way: ByHierarchy, Report: &d, Rules: slices.Concat(rules, more)})
+	}
+	if a.owner == r {
+		add(Report{By: ByOwnership})
+	}
+	if a.ownerTeam != noTeam && s.member(r, a.ownerTeam) {
+		add(Report{By: ByOwnership, Owner: s.via(r, a.ownerTeam)})
+	}
+	for _, sh := range s.sharesTo(a, r) {
+		if sh.Principal.Kind != access.Everybody {
+			add(Report{By: ByShare, Share: &sh}, "HIER-4")
+		}
+	}
+	return out
+}
+
+// chain leads from the report up to the user.
+func (s *Snapshot) chain(r, u *user) []Named {
+	out := []Named{s.nameUser(r)}
+	if s.env.Hierarchy.Model == access.PositionHierarchy {
+		for p := s.positions[r.aside.position].parent; p != u.aside.position; p = s.positions[p].parent {
+			d := s.positions[p].data
+			out = append(out, Named{string(d.ID), d.Name})
+		}
+		return append(out, s.nameUser(u))
+	}
+	for m := r; m != u; {
+		m = s.users.rows.get(m.manager)
+		out = append(out, s.nameUser(m))
+	}
+	return out
 }

@@ -194,3 +194,49 @@ func TestHierarchyAllocatesNothing(t *testing.T) {
 		}
 	}))
 }
+
+func TestRule_EVAL_8_ReportsWithTheirChains(t *testing.T) {
+	w := managers(t)
+	w.user("else", "south")
+	w.team("sales", "south", access.OwnerTeam, "clerk", "lead")
+	w.share("x", user("clerk"), access.RightsOf(access.Read), until)
+	w.share("x", team("sales"), access.RightsOf(access.Read))
+	e, err := w.snapshot().Explain(on("head", access.Read, "x", user("else")), 0)
+	require.NoError(t, err)
+	var got []string
+	for _, o := range e.Origins {
+		require.Equal(t, engine.ByHierarchy, o.Way)
+		got = append(got, o.String())
+	}
+	require.Equal(t, []string{
+		`report "clerk" below lead, by share with them, until 2026-03-01T13:00:00Z [EVAL-4 d, HIER-2, HIER-3, HIER-5, HIER-4]`,
+		`report "clerk" below lead, by share with team "sales" [EVAL-4 d, HIER-2, HIER-3, HIER-5, HIER-4]`,
+		`report "lead", by share with team "sales" [EVAL-4 d, HIER-2, HIER-3, HIER-5, HIER-4]`,
+	}, got)
+	w.team("desk", "south", access.OwnerTeam, "clerk")
+	e, err = w.snapshot().Explain(on("lead", access.Write, "", team("desk")), 0)
+	require.NoError(t, err)
+	require.Len(t, e.Origins, 1)
+	require.Equal(t, &engine.Report{
+		User: engine.Named{ID: "clerk", Name: "clerk"}, Chain: []engine.Named{{ID: "clerk", Name: "clerk"}, {ID: "lead", Name: "lead"}},
+		By: engine.ByOwnership, Owner: &engine.Via{ID: "desk", Name: "desk"},
+	}, e.Origins[0].Report)
+}
+
+func TestRule_EVAL_9_AManagerLinkThatIsMissing(t *testing.T) {
+	w := managers(t)
+	w.user("new", "oslo")
+	missing := func(u access.UserID) []string {
+		e, err := w.snapshot().Explain(on(u, access.Write, "", user("new")), 100)
+		require.NoError(t, err)
+		require.False(t, e.Allowed)
+		var out []string
+		for _, m := range e.Missing {
+			out = append(out, m.String())
+		}
+		return out
+	}
+	require.Contains(t, missing("lead"), `user "new" reporting to "lead"`)
+	w.user("lead", "oslo", manager("new"))
+	require.NotContains(t, missing("lead"), `user "new" reporting to "lead"`, "a circle is refused (Rule HIER-9)")
+}

@@ -16,8 +16,14 @@ func (e Explanation) String() string {
 		verdict = "ALLOWED"
 	}
 	fmt.Fprintf(&b, "%s: %s, %s", verdict, e.User, e.asked())
+	if !e.Allowed && e.OfImpersonator {
+		b.WriteString(": for the one who acts on behalf of them")
+	}
 	if !e.Allowed {
 		fmt.Fprintf(&b, ": %s", e.Reason.sentence())
+	}
+	if len(e.Columns) > 0 {
+		fmt.Fprintf(&b, ": %s", strings.Join(e.Columns, ", "))
 	}
 	fmt.Fprintf(&b, " [%s]\n", strings.Join(e.Rules, ", "))
 	for _, o := range e.Origins {
@@ -42,6 +48,12 @@ func (e Explanation) String() string {
 		}
 		if e.MoreMissing {
 			b.WriteString("  and in more ways than these\n")
+		}
+	}
+	if e.Impersonator != nil {
+		b.WriteString("  asked on behalf of them by:\n")
+		for line := range strings.Lines(e.Impersonator.String()) {
+			b.WriteString("    " + line)
 		}
 	}
 	if !e.ValidUntil.IsZero() {
@@ -114,6 +126,8 @@ func (o Origin) String() string {
 			s = "share with " + o.Share.Team.String()
 		}
 		s += windowText(o.Share.Window)
+	case ByHierarchy:
+		s = o.Report.String()
 	case ByOwnership:
 		s = "ownership"
 		if o.Owner != nil {
@@ -124,6 +138,28 @@ func (o Origin) String() string {
 		s = o.Source.String()
 	}
 	return fmt.Sprintf("%s [%s]", s, strings.Join(o.Rules, ", "))
+}
+
+func (r Report) String() string {
+	s := "report " + r.User.String()
+	if len(r.Chain) > 2 {
+		between := make([]string, 0, len(r.Chain))
+		for _, n := range r.Chain[1 : len(r.Chain)-1] {
+			between = append(between, n.short())
+		}
+		s += " below " + strings.Join(between, ", then ")
+	}
+	switch {
+	case r.By == ByShare && r.Share.Team != nil:
+		s += ", by share with " + r.Share.Team.String() + windowText(r.Share.Window)
+	case r.By == ByShare:
+		s += ", by share with them" + windowText(r.Share.Window)
+	case r.Owner != nil:
+		s += ", by ownership of " + r.Owner.String()
+	default:
+		s += ", by ownership"
+	}
+	return s
 }
 
 func (s Source) String() string {
@@ -198,6 +234,10 @@ func (f Fact) String() string {
 		return fmt.Sprintf("the record shared with %s for %s", who, f.Right)
 	case GiveOwnership:
 		return "the record owned by " + who
+	case LinkManager:
+		return fmt.Sprintf("%s reporting to %s", who, f.Manager)
+	case GiveProfile:
+		return fmt.Sprintf("column security profile %s for %s", f.Profile, who)
 	}
 	return string(f.Kind)
 }
