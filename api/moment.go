@@ -97,7 +97,7 @@ func (s *Server) mayAsk(ctx context.Context, env access.EnvironmentID, user stri
 		if errors.Is(err, tenant.ErrNoEnvironment) {
 			return nil
 		}
-		if own, ok := s.self(state, caller(ctx)); ok && (user == string(own.ID) || access.Fold(user) == access.Fold(own.Login)) {
+		if own, ok := s.self(state, caller(ctx)); ok && isUser(own, user) {
 			self = own.ID
 		}
 		return err

@@ -63,6 +63,11 @@ func userNamed(state *access.State, name string) (access.UserID, error) {
 	return "", cannotJudge("user %q is not in environment %s", name, state.Environment.ID)
 }
 
+// isUser tells whether the name is the user's id or sign-in name.
+func isUser(u access.User, name string) bool {
+	return name == string(u.ID) || access.Fold(name) == access.Fold(u.Login)
+}
+
 func unitNamed(state *access.State, name string) (access.BusinessUnitID, error) {
 	if _, ok := state.BusinessUnits[access.BusinessUnitID(name)]; ok {
 		return access.BusinessUnitID(name), nil

@@ -387,10 +387,35 @@ func (s *Server) mayGive(ctx context.Context, v tenant.View, o access.Object) er
 		return nil
 	}
 	gives, err := s.givesAll(v, p, o.ObjectEnvironment())
+	if a, ok := o.(access.Assignment); ok && err == nil && !gives {
+		gives, err = s.rulesGive(v, p, a)
+	}
 	if err == nil && !gives {
 		err = fmt.Errorf("by this change somebody could hold more than you may give; an Ambit Administrator can make it (Rule ACC-5): %w", errForbidden)
 	}
 	return err
+}
+
+// rulesGive tells whether the caller may give the role as a user of its environment
+// (Rule ROLE-15). What names something that is not there is nobody's to give.
+func (s *Server) rulesGive(v tenant.View, p principal, a access.Assignment) (bool, error) {
+	state, err := v.State(a.Environment)
+	if err != nil {
+		return false, err
+	}
+	user, ok := s.self(state, p)
+	if !ok {
+		return false, nil
+	}
+	snapshot, err := v.Snapshot(a.Environment)
+	if err != nil {
+		return false, err
+	}
+	ruling, err := snapshot.MayGive(user.ID, a.Role, a.BusinessUnit, v.Now)
+	if errors.Is(err, engine.ErrUnknown) {
+		return false, nil
+	}
+	return ruling.Allowed, err
 }
 
 // mayArrange refuses a change of whom somebody reports to, or of how access passes

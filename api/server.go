@@ -144,6 +144,7 @@ func New(o Options) (*Server, error) {
 	s.decisionRoutes()
 	s.authzenRoutes()
 	s.objectRoutes()
+	s.operationRoutes()
 	s.syncRoutes()
 	s.jitRoutes()
 	s.auditRoutes()
