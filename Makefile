@@ -59,6 +59,11 @@ bench-peers: servers ## ask other engines and databases the same as Ambit, for d
 	$(GO) -C bench build -o ../bin/bench-peers ./peers
 	bin/bench-peers
 
+.PHONY: bench-scale
+bench-scale: ## measure the engine with a million users, for docs/benchmarks.md (needs 8 GB)
+	$(GO) -C bench build -o ../bin/bench-scale ./scale
+	bin/bench-scale
+
 .PHONY: lint
 lint: ## golangci-lint with the import rules (downloads the pinned tool)
 	$(GO) tool -modfile=tools/go.mod golangci-lint run

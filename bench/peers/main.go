@@ -194,7 +194,7 @@ func render(lines []line) string {
 	var b strings.Builder
 	b.WriteString("## Beside other engines\n\n" + page.Measured("make bench-peers") + ` All in one process but for PostgreSQL; the same
 organisation, and questions (may this user read or write this registered record?) to which all give the same answers, which the command
-checks. Ambit is timed in turns with each. A median is of turns of several questions where one is quicker than 20 µs; p99 is
+checks. Ambit is timed in turns with each, so that its data must come back to the processor's caches each time. A median is of turns of several questions where one is quicker than 20 µs; p99 is
 over the same turns. Memory is what the Go heap grew by, without what the two databases keep outside it.
 
 | Users | Engine | Loaded in | Memory | Check: median | p99 | Ambit: median | p99 | Median as multiple of Ambit's | Agreed on |
@@ -220,6 +220,6 @@ disabled users and units, and shares with users, teams and everybody. How each o
 | Casbin | One line for each privilege of a role, and a chain user, team, role at unit, role; a matcher with a Go function for the units above | The facts of a record come with each question. Windows, hierarchy and column security are Go functions of the caller. No explanation but the line that matched; no list of who may; nothing is told from nothing wrong (an unknown user is a deny) |
 | cedar-go | Entities for units, teams, users, records; seven policies for an action | What a user holds must be written out into the user's attributes, so that one change of a team's role rewrites all its members. No recursion over managers. Explains by policy, not by assignment; no list of who may, and a filter only by partial evaluation, which is experimental there |
 | OPA | All of it in Rego, line by line | The tree's closure is written out beforehand (Rego's graph functions would do it for each question). Cost goes by the data that a rule walks through; a list of who may is a walk through all users |
-| OpenFGA, SpiceDB | Usersets and tuple-to-userset for the tree, teams and ownership; privileges written out as relations to each unit | A depth in a role is not a relation: each holder's privileges are written out at the unit, so that one change of a role rewrites the lines of all holders, as does a disabled unit. Windows and bounds are conditions of each tuple. The distance of the hierarchy needs one relation for each level; until when an answer holds and what is missing cannot be asked |
+| OpenFGA, SpiceDB | Usersets and tuple-to-userset for the tree, teams and ownership; privileges written out as relations to each unit | A depth in a role is not a relation: each holder's privileges are written out at the unit, so that one change of a role rewrites the lines of all holders, as does a disabled unit. Windows and bounds are conditions of each tuple. The distance of the hierarchy needs one relation for each level; until when an answer holds and what is missing cannot be asked. Their stores in memory walk through all holders of a role, or all tuples |
 | SQL | All of it, as one query with recursive common table expressions | Explanations and the missing sets are other queries, to be written each |
 `
