@@ -171,7 +171,8 @@ func (e *authzenEntity) record() *Record {
 	if e.ID == "" && p.Owner == "" && p.BusinessUnit == "" {
 		return nil
 	}
-	return &Record{ID: access.RecordID(e.ID), Owner: p.Owner, BusinessUnit: p.BusinessUnit, Registered: p.Owner == "" && p.BusinessUnit == ""}
+	byID := p.Owner == "" && p.BusinessUnit == ""
+	return &Record{ID: access.RecordID(e.ID), Owner: p.Owner, BusinessUnit: p.BusinessUnit, Registered: byID, byID: byID}
 }
 
 type authzenBatch struct {

@@ -152,6 +152,20 @@ func TestAuthZENSaysWhatItHas(t *testing.T) {
 	require.NotEqual(t, "mine", w.as("app", "POST", check, api.Question{User: "amelie"}, "X-Request-Id", "mine").header.Get("X-Request-Id"))
 }
 
+// A record of the organization has no facts that its id could stand for.
+func TestAuthZENOfTheOrganizationsRecords(t *testing.T) {
+	w := newWorld(t)
+	w.put(
+		access.Table{Environment: sales, ID: "currency", Name: "Currency", Ownership: access.OrganizationOwned, ManagedBy: access.ByFile},
+		access.Role{Environment: sales, ID: "salesperson", Name: "Salesperson", BusinessUnit: "root", Privileges: []access.Privilege{{Table: "currency", Action: access.Read, Depth: access.Global}}, ManagedBy: access.ByFile},
+	)
+	var one struct{ Decision bool }
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluation", object{
+		"subject": object{"type": "user", "id": "amelie"}, "action": object{"name": "read"}, "resource": object{"type": "currency", "id": "EUR"},
+	}).into(t, &one)
+	require.True(t, one.Decision)
+}
+
 // The context says how the subject comes in and on whose behalf; what else it says
 // is let pass, the time too (Rule JIT-26).
 func TestAuthZENContext(t *testing.T) {

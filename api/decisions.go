@@ -43,6 +43,8 @@ type Record struct {
 	Owner        string          `json:"owner,omitempty" doc:"user:ID or team:ID; a user's sign-in name or a team's name will do for ID"`
 	BusinessUnit string          `json:"business_unit,omitempty" doc:"the owning unit's id or name; the owner's unit where it is absent"`
 	Registered   bool            `json:"registered,omitempty" doc:"take the facts that were registered under this id"`
+
+	byID bool // as AuthZEN names it: registered, if it has facts at all
 }
 
 // Asked is a question about a moment.
@@ -57,7 +59,7 @@ type Answer struct {
 	Reason         engine.Reason `json:"reason"`
 	OfImpersonator bool          `json:"of_impersonator,omitempty" doc:"the reason is the impersonator's"`
 	Columns        []string      `json:"columns,omitempty" doc:"the columns for which it was denied"`
-	Depth          *access.Depth `json:"depth,omitempty" doc:"for a question about a table: the greatest depth"`
+	Depth          *access.Depth `json:"depth,omitempty" doc:"for a question about a table or privilege: the greatest depth"`
 	// ValidUntil is the earliest instant at which time alone could change it (Rule JIT-25).
 	ValidUntil time.Time `json:"valid_until,omitzero"`
 	Answered
@@ -86,7 +88,7 @@ func (s *Server) count(env access.EnvironmentID, d engine.Decision, err error) {
 func answer(snapshot *engine.Snapshot, q engine.Question, d engine.Decision) (OneAnswer, error) {
 	columns, err := refused(snapshot, q, d)
 	a := OneAnswer{Allowed: d.Allowed, Reason: d.Reason, OfImpersonator: d.OfImpersonator, Columns: columns, ValidUntil: d.ValidUntil}
-	if q.Record == nil && q.Privilege == "" {
+	if q.Record == nil {
 		a.Depth = &d.Depth
 	}
 	return a, err

@@ -46,8 +46,13 @@ const audience = "ambit-test"
 
 func newWorld(t *testing.T, without ...access.UserID) *world {
 	t.Helper()
+	return newWorldAt(t, time.Now(), without...)
+}
+
+func newWorldAt(t *testing.T, now time.Time, without ...access.UserID) *world {
+	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	w := &world{t: t, wall: time.Now()}
+	w := &world{t: t, wall: now}
 	var err error
 	w.issuer, err = oidctest.Start(dir, audience)
 	require.NoError(t, err)

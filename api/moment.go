@@ -77,12 +77,21 @@ func (s *Server) view(ctx context.Context, env access.EnvironmentID, m Moment, f
 		if at.IsZero() {
 			at = v.Now
 		}
+		if state, err := v.State(env); err != nil {
+			return err
+		} else if state.Environment.Locked {
+			return lockedError(env) // whatever else the question names
+		}
 		return f(v, access.Instant(at))
 	})
 	if rev != 0 && errors.Is(err, tenant.ErrNoEnvironment) {
 		return problem("no-environment-then", http.StatusNotFound, err.Error()).with("revision", rev)
 	}
 	return err
+}
+
+func lockedError(env access.EnvironmentID) error {
+	return fmt.Errorf("%w: the key of environment %q is gone; nothing can be judged until it is restored (Rule CMK-3)", engine.ErrLocked, env)
 }
 
 // mayAsk refuses those who ask about others without the right to. Who asks about

@@ -9,9 +9,10 @@ import (
 	"github.com/ambit-iam/ambit/engine"
 )
 
-// cannotJudge wraps what makes a question unanswerable (Rule EVAL-1).
-func cannotJudge(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", engine.ErrUnknown, fmt.Sprintf(format, args...))
+// unknown says, as the engine does, that what a question names does not exist (Rule
+// EVAL-1).
+func unknown(state *access.State, what, name string) error {
+	return fmt.Errorf("%w %s %q in environment %q", engine.ErrUnknown, what, name, state.Environment.ID)
 }
 
 // question turns names into ids. It is the edge: inside, everything is an id.
@@ -27,15 +28,18 @@ func question(state *access.State, at time.Time, q Question) (out engine.Questio
 			return engine.Question{}, err
 		}
 	}
-	out.Record, err = recordNamed(state, q.Record)
+	out.Record, err = recordNamed(state, out.Table, q.Record)
 	return out, err
 }
 
-func recordNamed(state *access.State, r *Record) (*engine.Record, error) {
+func recordNamed(state *access.State, table access.TableID, r *Record) (*engine.Record, error) {
 	if r == nil {
 		return nil, nil
 	}
 	out := &engine.Record{ID: r.ID, Registered: r.Registered}
+	if kind := state.Tables[table].Ownership; r.byID && (kind == access.OrganizationOwned || kind == access.NotOwned) {
+		out.Registered = false // it has no facts to register
+	}
 	var err error
 	if r.Owner != "" {
 		if out.Owner, err = principalNamed(state, r.Owner); err != nil {
@@ -60,7 +64,7 @@ func userNamed(state *access.State, name string) (access.UserID, error) {
 	if u, ok := state.UserByLogin(name); ok {
 		return u.ID, nil
 	}
-	return "", cannotJudge("user %q is not in environment %s", name, state.Environment.ID)
+	return "", unknown(state, "user", name)
 }
 
 // isUser tells whether the name is the user's id or sign-in name.
@@ -75,7 +79,7 @@ func unitNamed(state *access.State, name string) (access.BusinessUnitID, error) 
 	if u, ok := state.BusinessUnitByName(name); ok {
 		return u.ID, nil
 	}
-	return "", cannotJudge("business unit %q is not in environment %s", name, state.Environment.ID)
+	return "", unknown(state, "business unit", name)
 }
 
 func roleNamed(state *access.State, name string) (access.Role, error) {
@@ -85,7 +89,7 @@ func roleNamed(state *access.State, name string) (access.Role, error) {
 	if r, ok := state.RoleByName(name); ok {
 		return r, nil
 	}
-	return access.Role{}, cannotJudge("role %q is not in environment %s", name, state.Environment.ID)
+	return access.Role{}, unknown(state, "role", name)
 }
 
 func principalNamed(state *access.State, text string) (access.Principal, error) {
@@ -112,11 +116,11 @@ func principalNamed(state *access.State, text string) (access.Principal, error) 
 			return found[0].Principal(), nil
 		case 0:
 		default:
-			return access.Principal{}, cannotJudge("%d teams of environment %s are called %q; name one by its id", len(found), state.Environment.ID, name)
+			return access.Principal{}, fmt.Errorf("%w: %d teams of environment %q are called %q; name one by its id", engine.ErrQuestion, len(found), state.Environment.ID, name)
 		}
-		return access.Principal{}, cannotJudge("team %q is not in environment %s", name, state.Environment.ID)
+		return access.Principal{}, unknown(state, "team", name)
 	}
-	return access.Principal{}, cannotJudge("principal %q: want user:ID or team:ID", text)
+	return access.Principal{}, fmt.Errorf("%w: principal %q is neither user:ID nor team:ID", engine.ErrQuestion, text)
 }
 
 // unitOf is the unit of a principal, which owns the principal's records where

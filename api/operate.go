@@ -188,7 +188,7 @@ func (s *Server) operationRoutes() {
 	onRecord(s, "link", "Let a record point to another (Rules REL-1, REL-2); what is many-to-many is kept by the application", model.TableRecord, func(o *operating, b Linking) (engine.Ruling, error) {
 		parent := engine.RecordRef{Table: o.state.Relationships[b.Relationship].Parent}
 		var err error
-		if parent.Record, err = o.facts(b.Parent, b.ParentRecord); err != nil {
+		if parent.Record, err = o.facts(parent.Table, b.Parent, b.ParentRecord); err != nil {
 			return engine.Ruling{}, err
 		}
 		o.make = func() ([]access.Change, error) { return o.state.LinkRecord(o.key(), b.Relationship, b.Parent) }
@@ -271,7 +271,7 @@ func (o *operating) share(with access.Principal, b Sharing) access.Share {
 }
 
 // facts are those of a record. A person is not believed what they say of it.
-func (o *operating) facts(id access.RecordID, said *Record) (engine.Record, error) {
+func (o *operating) facts(table access.TableID, id access.RecordID, said *Record) (engine.Record, error) {
 	if said == nil {
 		return engine.Record{ID: id, Registered: true}, nil
 	}
@@ -282,7 +282,7 @@ func (o *operating) facts(id access.RecordID, said *Record) (engine.Record, erro
 	if err := take(&known.ID, []string{string(id)}, 0); err != nil {
 		return engine.Record{}, err
 	}
-	out, err := recordNamed(o.state, &known)
+	out, err := recordNamed(o.state, table, &known)
 	if err != nil {
 		return engine.Record{}, err
 	}
@@ -325,7 +325,7 @@ func (o *operating) take(b Taking) (engine.Ruling, error) {
 	a, ok := o.state.Assignments[b.Assignment]
 	switch {
 	case !ok || a.Role != o.role.ID:
-		return engine.Ruling{}, cannotJudge("assignment %q of role %q is not in environment %s", b.Assignment, o.role.ID, o.env)
+		return engine.Ruling{}, unknown(o.state, fmt.Sprintf("assignment of role %q", o.role.ID), string(b.Assignment))
 	case a.Request != "":
 		return engine.Ruling{}, problem("not-yours", http.StatusUnprocessableEntity, "an elevation is ended as a request, not by hand (Rule JIT-E-4)")
 	case a.ManagedBy != access.ByAPI:
@@ -372,7 +372,7 @@ func onRecord[B body](s *Server, verb, summary string, table access.TableID, jud
 		return s.operate(ctx, in.Environment, in.Body, table, "record."+verb, key, func(o *operating) (engine.Ruling, error) {
 			o.record.Table = in.Table
 			var err error
-			if o.record.Record, err = o.facts(in.ID, in.Body.record()); err != nil {
+			if o.record.Record, err = o.facts(in.Table, in.ID, in.Body.record()); err != nil {
 				return engine.Ruling{}, err
 			}
 			return judge(o, in.Body)
@@ -472,6 +472,8 @@ func (s *Server) operating(ctx context.Context, v tenant.View, env access.Enviro
 	}
 	self, ok := s.self(o.state, caller(ctx))
 	switch {
+	case o.state.Environment.Locked:
+		err = lockedError(env)
 	case as != "":
 		o.user, err = userNamed(o.state, as)
 		o.application = true

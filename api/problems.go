@@ -138,7 +138,7 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 	case errors.Is(err, tenant.ErrNoRevision):
 		return problem("revision-unknown", http.StatusConflict, err.Error())
 	case errors.Is(err, engine.ErrLocked):
-		return problem("environment-locked", http.StatusLocked, "the environment's key is gone: nothing can be judged until it is restored (Rule CMK-3)")
+		return problem("environment-locked", http.StatusLocked, err.Error())
 	case errors.Is(err, engine.ErrUnknown), errors.Is(err, engine.ErrQuestion):
 		return problem("cannot-judge", http.StatusUnprocessableEntity, err.Error())
 	case errors.Is(err, store.ErrConflict):

@@ -65,7 +65,7 @@ func (s *Server) findWho(ctx context.Context, env access.EnvironmentID, q engine
 			return err
 		}
 		q.At = at
-		if q.Record, err = recordNamed(state, record); err != nil {
+		if q.Record, err = recordNamed(state, q.Table, record); err != nil {
 			return err
 		}
 		snapshot, err = v.Snapshot(env)

@@ -67,7 +67,7 @@ func TestADifferenceShrinksToASmallOrganisation(t *testing.T) {
 		small := Shrink(st, func(st *access.State) bool { return differs(st, q) })
 		less := ShrinkQuestion(q, func(q engine.Question) bool { return differs(small, q) })
 		require.True(t, differs(small, less))
-		require.Less(t, len(objects(small)), 18, "%d objects were %d", len(objects(small)), len(objects(st)))
+		require.Less(t, len(Objects(small)), 18, "%d objects were %d", len(Objects(small)), len(Objects(st)))
 		require.NotNil(t, small.Environment.Hierarchy)
 	}
 }

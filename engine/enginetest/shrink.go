@@ -44,7 +44,7 @@ func ShrinkQuestion(q engine.Question, differs func(engine.Question) bool) engin
 // was something to take.
 func reductions(st *access.State) []func(*access.State) bool {
 	var out []func(*access.State) bool
-	for _, o := range objects(st) {
+	for _, o := range Objects(st) {
 		out = append(out, func(st *access.State) bool {
 			if b, ok := o.(access.BusinessUnit); ok && st.BusinessUnits[b.ID].Parent == "" {
 				return false // the root
@@ -111,8 +111,8 @@ func clearField[T any](v, plain *T, i int) bool {
 	return true
 }
 
-// objects lists the objects of the state, those that others name last.
-func objects(st *access.State) []access.Object {
+// Objects lists the objects of the state, those that others name last.
+func Objects(st *access.State) []access.Object {
 	var out []access.Object
 	out = append(out, sorted(st.ColumnShares)...)
 	out = append(out, sorted(st.Shares)...)

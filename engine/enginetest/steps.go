@@ -63,7 +63,7 @@ func (f tableFile) after(st *access.State, steps []stepFile) (after *access.Stat
 func rebuilt(st *access.State) *access.State {
 	out := access.NewState(st.Environment.ID)
 	out.Apply(access.Put(st.Environment))
-	for _, o := range objects(st) {
+	for _, o := range Objects(st) {
 		out.Apply(access.Put(o))
 	}
 	return out
