@@ -35,9 +35,7 @@ func rule(t *testing.T, id string) {
 				if c.Refused == "" && c.Ruling == nil && c.FilteredBy == nil && c.Answer != engine.Unknown {
 					for _, q := range c.Questions() {
 						agree(t, s, enginetest.Reference{State: c.State, Revision: 1}, q)
-						if c.State.Environment.Hierarchy == nil && q.Impersonator == "" {
-							explained(t, s, c, q)
-						}
+						explained(t, s, c, q)
 						filtered(t, s, c, q)
 					}
 				}
