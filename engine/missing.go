@@ -310,6 +310,9 @@ func (x *search) singlesOf(a *asked, add func(Fact)) {
 			}
 		default:
 			x.roles(a, a.owner.aside.data.ID.Principal(), x.givesRead, add)
+			for _, n := range s.teamsOf(a.owner) {
+				x.roles(a, s.teams.get(n).aside.data.ID.Principal(), x.givesRead, add)
+			}
 			if !a.owner.enabled {
 				add(s.ofUser(EnableUser, a.owner))
 			}
@@ -444,8 +447,8 @@ func (x *search) roles(a *asked, p access.Principal, helps func(a *asked, n uint
 	}
 	unit, _ := s.unit(unitID)
 	at := []uint32{unit}
-	if s.env.Modernized && a.unit != noUnit {
-		for n := a.unit; n != noUnit; n = s.tree.units.get(n).parent {
+	if unit := x.subjects[0].unit; s.env.Modernized && unit != noUnit {
+		for n := unit; n != noUnit; n = s.tree.units.get(n).parent {
 			if !slices.Contains(at, n) {
 				at = append(at, n)
 			}
