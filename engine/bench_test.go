@@ -455,3 +455,51 @@ func BenchmarkWho(b *testing.B) {
 	b.ReportMetric(each/(times[0]/10_000), "m/listed")
 	b.ReportMetric(float64(listed)/float64(asked), "listed")
 }
+
+// BenchmarkHierarchy asks whether managers reach records of those below them, in a
+// company of 50,000 users with eight reports each: the owner is a user, a small
+// team that is asked about by the chief of all, or a team of everybody that is
+// asked about by one with few below.
+func BenchmarkHierarchy(b *testing.B) {
+	const users = 50_000
+	st := organisation(users)
+	st.Environment.Hierarchy = &access.Hierarchy{Depth: 6}
+	st.Environment.Modernized = true
+	st.Environment.Hierarchy.ManagersAnywhere = true
+	put := func(o access.Object) { st.Apply(access.Put(o)) }
+	put(access.Role{Environment: company, ID: "own", BusinessUnit: unitID(0), Privileges: []access.Privilege{{Table: "note", Action: access.Read, Depth: access.Basic}}})
+	put(access.Table{Environment: company, ID: "note"})
+	put(access.Team{Environment: company, ID: "all", BusinessUnit: unitID(0)})
+	put(access.Team{Environment: company, ID: "small", BusinessUnit: unitID(0)})
+	for i := range users {
+		u := st.Users[userID(i)]
+		if i > 0 {
+			u.Manager = userID((i - 1) / 8)
+		}
+		put(u)
+		if i < 3 || i == users/8 {
+			put(access.Assignment{Environment: company, ID: access.AssignmentID(fmt.Sprint("own", i)), Role: "own", Principal: userID(i).Principal(), BusinessUnit: u.BusinessUnit})
+		}
+		if i > users/2 {
+			put(access.Membership{Environment: company, Team: "all", User: userID(i)})
+		}
+	}
+	put(access.Membership{Environment: company, Team: "small", User: userID(users - 1)})
+	s, err := engine.New(st, 1)
+	require.NoError(b, err)
+	for name, q := range map[string]engine.Question{
+		"user":        {User: userID(0), Record: &engine.Record{Owner: userID(users - 1).Principal(), BusinessUnit: unitID(0)}},
+		"small team":  {User: userID(0), Record: &engine.Record{Owner: access.TeamID("small").Principal(), BusinessUnit: unitID(0)}},
+		"few reports": {User: userID(users / 8), Record: &engine.Record{Owner: access.TeamID("all").Principal(), BusinessUnit: unitID(0)}},
+	} {
+		q.Action, q.Table, q.At = access.Read, "note", noon
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Check(q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

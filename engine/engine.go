@@ -1,9 +1,11 @@
 // Package engine decides who may do what, by the rules of the access model.
 //
 // It owns the Snapshot, an immutable compiled form of one environment at one
-// revision, and the answers taken from it: Check, Explain, What and MayOwn. It is
-// pure: it reads no clock, file, network or log, and the same question on the
-// same revision and instant has the same answer everywhere (Rule EVAL-12).
+// revision, and the answers taken from it: Check and Explain, Rights and Columns
+// on a record, the Filter of a table, What a user has and Who may, and the rulings
+// on changes (MayShare and the others). It is pure: it reads no clock, file,
+// network or log, and the same question on the same revision and instant has the
+// same answer everywhere (Rule EVAL-12).
 //
 // It does not judge changes (access.State.Expand does) and it does not load or
 // keep anything. A membership, assignment or share that names something which
