@@ -29,13 +29,13 @@ test: servers ## everything: real slapd and PostgreSQL, the demo, kills and bad 
 	$(GO) vet ./... $(TESTDATA)
 	$(GO) test -race -shuffle=on -timeout 20m $(RACE)
 	$(GO) -C bench test . ./page ./bed
-	AMBIT_RANDOM=2000000 $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -v ./engine
+	GOGC=400 AMBIT_RANDOM=2000000 $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -v ./engine
 	$(GO) test -shuffle=on -timeout 30m $(TESTDATA) $$($(GO) list ./... | grep -vxF -f <($(GO) list $(RACE)))
 
 .PHONY: soak
 soak: SOAK ?= 10m
 soak: ## random questions to engine and reference for SOAK (10m); a difference is kept as a decision table
-	AMBIT_SOAK=$(SOAK) $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -timeout 0 -v ./engine
+	GOGC=400 AMBIT_SOAK=$(SOAK) $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -timeout 0 -v ./engine
 
 .PHONY: mutants
 mutants: ## break each rule in the engine in turn, and tell which the tests notice

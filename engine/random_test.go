@@ -365,7 +365,7 @@ func report(t *testing.T, seed uint64, d *difference) {
 
 func TestRule_EVAL_12_EngineAndReferenceAgreeOnRandomQuestions(t *testing.T) {
 	const each = 300
-	organisations, first, last := uint64(questions(t, usually)/each), uint64(0), time.Time{}
+	organisations, first, last := uint64((questions(t, usually)+each-1)/each), uint64(0), time.Time{}
 	if d := soak(t); d > 0 {
 		first, organisations, last = rand.Uint64()>>1, 1<<62, time.Now().Add(d)
 		t.Logf("from seed %d for %v", first, d)

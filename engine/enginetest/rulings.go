@@ -208,8 +208,9 @@ func (r Reference) mayShareColumn(x Ruling) (bool, string, error) {
 	may, err := r.all(x, access.ShareRecord)
 	for _, c := range columns {
 		if c.Name == x.Column {
+			shared := r.State.Tables[x.Table].Ownership == access.UserOrTeam // as SHARE-2 says of records
 			own := (c.Read || !x.Rights.Has(access.Read)) && (c.Update || !x.Rights.Has(access.Write))
-			return verdict(may && own && x.Rights != 0, "FLS-7", err)
+			return verdict(may && shared && own && x.Rights != 0, "FLS-7", err)
 		}
 	}
 	return false, "", engine.ErrQuestion

@@ -36,7 +36,7 @@ var proof = [][]string{
 
 const (
 	randomQuestions = "AMBIT_RANDOM=30000"
-	atOnce          = 1
+	atOnce          = 2
 )
 
 // outcome is what became of a mutant.
