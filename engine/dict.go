@@ -222,8 +222,8 @@ type rows[V any] struct {
 }
 
 const (
-	rowBits      = 5 // rows of a chunk
-	rowGroupBits = 6 // chunks of a group
+	rowBits      = 4 // rows of a chunk
+	rowGroupBits = 8 // chunks of a group
 )
 
 type rowGroup[V any] struct {
@@ -269,18 +269,24 @@ func (r *rows[V]) own(i uint32, e *edit) *V {
 // rows that are another's.
 type index struct {
 	seed   maphash.Seed
-	chunks []*indexChunk
+	groups []*indexGroup
 	mask   uint32 // places - 1
 	count  uint32
-	edit   *edit // owner of chunks
+	edit   *edit // owner of groups
 }
 
 const (
-	indexBits = 8         // places of a chunk
-	rowMask   = 1<<26 - 1 // of a place
+	indexBits      = 8         // places of a chunk
+	indexGroupBits = 8         // chunks of a group
+	rowMask        = 1<<26 - 1 // of a place
 	// maxRows is how many rows can have numbers in an index.
 	maxRows = rowMask - 1
 )
+
+type indexGroup struct {
+	chunks [1 << indexGroupBits]*indexChunk
+	edit   *edit
+}
 
 // indexChunk is filled to a half on average; a key that finds its place taken
 // goes to the next one in the same chunk.
@@ -294,9 +300,12 @@ func newIndex(seed maphash.Seed, size int, e *edit) index {
 	for places < 2*size {
 		places *= 2
 	}
-	x := index{seed: seed, mask: uint32(places - 1), edit: e, chunks: make([]*indexChunk, places>>indexBits)}
-	for i := range x.chunks {
-		x.chunks[i] = &indexChunk{edit: e}
+	x := index{seed: seed, mask: uint32(places - 1), edit: e}
+	for i := range places >> indexBits {
+		if i>>indexGroupBits == len(x.groups) {
+			x.groups = append(x.groups, &indexGroup{edit: e})
+		}
+		x.groups[i>>indexGroupBits].chunks[i&(1<<indexGroupBits-1)] = &indexChunk{edit: e}
 	}
 	return x
 }
@@ -311,7 +320,10 @@ func (x *index) hashBytes(space uint32, key []byte) uint32 {
 
 func mixed(space uint32, h uint64) uint32 { return uint32(h) ^ uint32(h>>32) ^ space*0x9e3779b1 }
 
-func (x *index) chunk(h uint32) *indexChunk { return x.chunks[h&x.mask>>indexBits] }
+func (x *index) chunk(h uint32) *indexChunk {
+	i := h & x.mask >> indexBits
+	return x.groups[i>>indexGroupBits].chunks[i&(1<<indexGroupBits-1)]
+}
 
 // first is the row at the hash's first place, from 1: most likely its, if it has
 // one.
@@ -343,9 +355,14 @@ func (w *walk) next() (row uint32, ok bool) {
 // own returns the chunk of the hash, ready to be changed by e.
 func (x *index) own(h uint32, e *edit) *indexChunk {
 	if x.edit != e {
-		x.chunks, x.edit = slices.Clone(x.chunks), e
+		x.groups, x.edit = slices.Clone(x.groups), e
 	}
-	c := &x.chunks[h&x.mask>>indexBits]
+	i := h & x.mask >> indexBits
+	g := &x.groups[i>>indexGroupBits]
+	if (*g).edit != e {
+		*g = &indexGroup{edit: e, chunks: (*g).chunks}
+	}
+	c := &(*g).chunks[i&(1<<indexGroupBits-1)]
 	if (*c).edit != e {
 		*c = &indexChunk{edit: e, places: (*c).places}
 	}
@@ -358,8 +375,8 @@ func (x *index) add(h, row uint32, e *edit, hashOf func(row uint32) uint32) {
 	if x.count++; 2*x.count > x.mask {
 		next := newIndex(x.seed, 2*int(x.count), e)
 		next.count = x.count
-		for _, c := range x.chunks {
-			for _, p := range c.places {
+		for at := uint32(0); at <= x.mask; at += 1 << indexBits {
+			for _, p := range x.chunk(at).places {
 				if p != 0 {
 					h := hashOf(p&rowMask - 1)
 					next.chunk(h).place(h, p)

@@ -244,11 +244,11 @@ func (s *Snapshot) eachReport(a *asked, yield func(r *user)) {
 // share adds the records of the table that are shared with the principal for the
 // action (Rules SHARE-4, SHARE-5).
 func (c *Clause) share(s *Snapshot, a *asked, with who, next *int64) {
-	under(&s.sharedWith, uint32(with), func(n uint32) bool {
-		sh := s.shares.rows.get(n)
-		if sh.table != a.table {
-			return true
+	s.sharedWith.ascend(received{with, a.table, 0}, func(r received) bool {
+		if r.who != with || r.table != a.table {
+			return false
 		}
+		sh := s.shares.rows.get(r.row)
 		i := sh.find(with)
 		if !sh.at(i).rights().Has(a.action) {
 			return true

@@ -80,9 +80,9 @@ func (s *Snapshot) indexed() map[string][]string {
 		}
 		return true
 	})
-	s.sharedWith.ascend(0, func(p pair) bool {
-		sh := s.shares.rows.get(p.number())
-		add("shared", s.principal(who(p.at())), " ", s.tables[sh.table].data.ID, " ", sh.record(), " ", sh.at(sh.find(who(p.at()))).rights())
+	s.sharedWith.ascend(received{}, func(r received) bool {
+		sh := s.shares.rows.get(r.row)
+		add("shared", s.principal(r.who), " ", s.tables[sh.table].data.ID, " ", sh.record(), " ", sh.at(sh.find(r.who)).rights())
 		return true
 	})
 	for _, p := range s.positions {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -46,6 +47,16 @@ type share struct {
 // rights are those that count.
 func (sh share) rights() access.Rights {
 	return (sh.own | sh.inherited) &^ access.RightsOf(access.Create)
+}
+
+// received is a row of shares, of a table, in which the principal has one.
+type received struct {
+	who        who
+	table, row uint32
+}
+
+func (r received) compare(o received) int {
+	return cmp.Or(cmp.Compare(r.who, o.who), cmp.Compare(r.table, o.table), cmp.Compare(r.row, o.row))
 }
 
 // period is a window in microseconds, [start, end).
@@ -199,7 +210,7 @@ func (b *builder) putShare(o *access.Share) {
 	i := sh.find(to.who)
 	if i < 0 {
 		i = sh.count()
-		link(b, &b.s.sharedWith, pairOf(uint32(to.who), n))
+		link(b, &b.s.sharedWith, received{to.who, sh.table, n})
 	}
 	if sh.aside == nil && i < fewShares && o.Window.Open() {
 		sh.few = max(sh.few, uint8(i+1))
@@ -229,7 +240,7 @@ func (b *builder) dropShare(o access.Share) {
 	}
 	sh, n := b.editShares(table, o.Record)
 	i := sh.find(to)
-	unlink(b, &b.s.sharedWith, pairOf(uint32(to), n))
+	unlink(b, &b.s.sharedWith, received{to, table, n})
 	if sh.count() == 1 {
 		k := &b.s.shares
 		k.index.remove(k.index.hash(table, string(o.Record)), n, b.edit, k.hashOf)

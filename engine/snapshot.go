@@ -53,12 +53,12 @@ type Snapshot struct {
 
 	// What is found the other way round. Members of default teams are listed too;
 	// whoever is listed as a member or holder need not exist.
-	members    sorted[pair]   // by team: users
-	reports    sorted[pair]   // by manager: users
-	placed     sorted[pair]   // by position: users
-	profiled   sorted[pair]   // by profile: principals
-	holders    sorted[holder] // by role and unit: principals
-	sharedWith sorted[pair]   // by principal: rows of shares
+	members    sorted[pair]     // by team: users
+	reports    sorted[pair]     // by manager: users
+	placed     sorted[pair]     // by position: users
+	profiled   sorted[pair]     // by profile: principals
+	holders    sorted[holder]   // by role and unit: principals
+	sharedWith sorted[received] // by principal and table: rows of shares
 
 	userCount, tableCount int // that exist
 }
@@ -353,9 +353,10 @@ func unlink[K key[K]](b *builder, from *sorted[K], k K) { from.remove(k, b.edit)
 func (b *builder) build() {
 	b.joinAll()
 	b.loading = false
-	for _, x := range []*sorted[pair]{&b.s.members, &b.s.reports, &b.s.placed, &b.s.profiled, &b.s.sharedWith} {
+	for _, x := range []*sorted[pair]{&b.s.members, &b.s.reports, &b.s.placed, &b.s.profiled} {
 		x.build(b.edit)
 	}
 	b.s.holders.build(b.edit)
+	b.s.sharedWith.build(b.edit)
 	b.s.order.build(b.edit)
 }

@@ -286,7 +286,7 @@ func (c company) share(record, n int) access.Share {
 	switch kind := mix("with", i, 100); {
 	case kind < 70:
 		s.Principal = userID(mix("user", i, c.users)).Principal()
-	case kind < 99 || n > 0:
+	case kind < 99 || n > 0 || record%100 != 0:
 		s.Principal = teamID(mix("shared team", i, c.teams())).Principal()
 	default:
 		s.Principal = access.Principal{Kind: access.Everybody}
