@@ -10,7 +10,8 @@ import (
 )
 
 // Ruling tells whether somebody may make a change that is not an action on one
-// record alone. The zero Ruling refuses.
+// record alone. The zero Ruling refuses. Changes come in over the API, whoever
+// makes them, so that applications may (Rules ACC-1, ACC-2).
 type Ruling struct {
 	Allowed bool `json:"allowed"`
 	// Rule is the first that refuses, and Why says it in words.
@@ -40,7 +41,7 @@ func (s *Snapshot) meets(u access.UserID, at time.Time, needs ...need) (Ruling, 
 	out := Ruling{Allowed: true}
 	var wrong []error
 	for _, n := range needs {
-		d, err := s.Check(Question{User: u, Action: n.action, Table: n.on.Table, Record: &n.on.Record, At: at})
+		d, err := s.Check(Question{User: u, Action: n.action, Table: n.on.Table, Record: &n.on.Record, At: at, Channel: API})
 		if err != nil && !slices.ContainsFunc(wrong, func(e error) bool { return e.Error() == err.Error() }) {
 			wrong = append(wrong, err)
 		} else if err == nil && out.Allowed && !d.Allowed {
@@ -97,7 +98,7 @@ func (s *Snapshot) MayShare(u access.UserID, rec RecordRef, rights access.Rights
 // principal: the owner may, whoever has Share on it, and always the one whose share
 // it is (Rule SHARE-8).
 func (s *Snapshot) MayRevoke(u access.UserID, rec RecordRef, of access.Principal, at time.Time) (Ruling, error) {
-	q := Question{User: u, Action: access.ShareRecord, Table: rec.Table, Record: &rec.Record, At: at}
+	q := Question{User: u, Action: access.ShareRecord, Table: rec.Table, Record: &rec.Record, At: at, Channel: API}
 	var a asked
 	if err := s.resolve(&q, &a); err != nil {
 		return Ruling{}, err
@@ -167,7 +168,7 @@ func (s *Snapshot) MaySetUnit(u access.UserID, rec RecordRef, unit access.Busine
 		return Ruling{}, s.unknown("table", string(BusinessUnitTable))
 	}
 	var a asked
-	if err := s.resolve(&Question{User: u, Action: access.Write, Table: rec.Table, Record: &rec.Record, At: at}, &a); err != nil {
+	if err := s.resolve(&Question{User: u, Action: access.Write, Table: rec.Table, Record: &rec.Record, At: at, Channel: API}, &a); err != nil {
 		return Ruling{}, err
 	}
 	a.unit, a.place, a.unitTable = n, s.span(n).first, t
@@ -239,7 +240,7 @@ func (s *Snapshot) MayShareColumn(u access.UserID, rec RecordRef, column string,
 	if err != nil {
 		return Ruling{}, err
 	}
-	columns, err := s.Columns(Question{User: u, Action: access.Read, Table: rec.Table, Record: &rec.Record, At: at})
+	columns, err := s.Columns(Question{User: u, Action: access.Read, Table: rec.Table, Record: &rec.Record, At: at, Channel: API})
 	if err != nil {
 		return Ruling{}, err
 	}
@@ -273,7 +274,7 @@ const roleTable access.TableID = "role"
 // privilege of the role to the same depth from there (Rule ACC-5).
 func (s *Snapshot) MayGive(u access.UserID, role access.RoleID, unit access.BusinessUnitID, at time.Time) (Ruling, error) {
 	var a asked
-	if err := s.resolve(&Question{User: u, Privilege: "any", At: at}, &a); err != nil {
+	if err := s.resolve(&Question{User: u, Privilege: "any", At: at, Channel: API}, &a); err != nil {
 		return Ruling{}, err
 	}
 	n, ok := s.roleIndex[role]
@@ -286,7 +287,7 @@ func (s *Snapshot) MayGive(u access.UserID, role access.RoleID, unit access.Busi
 	}
 	t, ok := s.tableIndex[roleTable]
 	there := ok && s.tables[t].exists
-	if gate := s.gate(a.user, Interactive, access.Assign, there && s.tables[t].data.System); gate != Unknown {
+	if gate := s.gate(a.user, API, access.Assign, there && s.tables[t].data.System); gate != Unknown {
 		return refuse("EVAL-2", "%s", gate.sentence()), nil
 	}
 	var all []inForce

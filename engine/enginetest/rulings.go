@@ -61,7 +61,7 @@ func (r Reference) Rule(x Ruling) (may bool, refusedBy string, err error) {
 // asks is the question whether the ruling's user may do something with its record.
 func (x Ruling) asks(action access.Action) engine.Question {
 	rec := x.Record
-	return engine.Question{User: x.User, Action: action, Table: x.Table, Record: &rec, At: x.At}
+	return engine.Question{User: x.User, Action: action, Table: x.Table, Record: &rec, At: x.At, Channel: engine.API}
 }
 
 // all tells whether Check allows every one of the actions on the ruling's record.
@@ -219,7 +219,7 @@ func (r Reference) mayShareColumn(x Ruling) (bool, string, error) {
 // mayGive: prevention of elevation (ACC-5), and Assign on table role reaching the
 // unit (ROLE-15).
 func (r Reference) mayGive(x Ruling) (bool, string, error) {
-	q, err := r.eval1(engine.Question{User: x.User, Privilege: "any", At: x.At})
+	q, err := r.eval1(engine.Question{User: x.User, Privilege: "any", At: x.At, Channel: engine.API})
 	if err != nil {
 		return false, "", err
 	}
