@@ -70,7 +70,7 @@ func (b *builder) linkPositions() {
 // theirs, or is shared with one. No privilege of the report is asked for.
 func (s *Snapshot) passedUp(a *asked, at int64) bool {
 	levels := s.levels(a)
-	if levels == 0 {
+	if levels == 0 || a.user.leads == 0 && s.env.Hierarchy.Model == access.ManagerHierarchy {
 		return false
 	}
 	if a.owner != nil && s.reportsTo(a.owner, a.user, levels) || a.ownerTeam != noTeam && s.reportsIn(a.ownerTeam, a.user, levels) {

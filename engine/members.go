@@ -19,11 +19,12 @@ type user struct {
 	admitted bool    // or need not be
 	refuses  refused // by the kind and access mode
 	length   uint8   // of the id
-	id       [46]byte
+	id       [42]byte
 	teams    uint32 // how many
 	few      [8]uint32
 	holding  holding
 	manager  uint32 // or noUser
+	leads    uint32 // how many have this one as their manager
 	aside    *userAside
 }
 
@@ -143,6 +144,7 @@ func (b *builder) settle(u *user, in bool) {
 	list(b, &b.s.members, pairOf(team, u.number))
 	if u.manager != noUser {
 		list(b, &b.s.reports, pairOf(u.manager, u.number))
+		b.s.users.rows.own(u.manager, b.edit).leads += uint32(by)
 	}
 	if u.aside.position != noPosition {
 		list(b, &b.s.placed, pairOf(u.aside.position, u.number))
