@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -44,7 +43,6 @@ type outcome struct {
 	mutant
 	noticed bool
 	by      string // the first test that failed
-	took    time.Duration
 }
 
 func main() {
@@ -76,7 +74,7 @@ func run(pick []string) error {
 			var err error
 			outcomes[i], err = m.try(root)
 			o := outcomes[i]
-			fmt.Printf("%-9s %-14s %5.1fs  %s\n", cmp.Or(map[bool]string{true: "noticed"}[o.noticed], "MISSED"), m.Rule, o.took.Seconds(), cmp.Or(o.by, m.Old+"  =>  "+m.New))
+			fmt.Printf("%-9s %-8s %s\n", cmp.Or(map[bool]string{true: "noticed"}[o.noticed], "MISSED"), m.Rule, cmp.Or(o.by, m.Old+"  =>  "+m.New))
 			return err
 		})
 	}
@@ -99,7 +97,6 @@ func run(pick []string) error {
 // try runs the tests with the fault.
 func (m mutant) try(root string) (outcome, error) {
 	o := outcome{mutant: m}
-	start := time.Now()
 	dir, err := os.MkdirTemp("", "mutant-")
 	if err != nil {
 		return o, err
@@ -116,7 +113,7 @@ func (m mutant) try(root string) (outcome, error) {
 		return o, err
 	}
 	out, err := test(context.Background(), root, overlay)
-	o.noticed, o.took = err != nil, time.Since(start)
+	o.noticed = err != nil
 	if strings.Contains(out, "[build failed]") {
 		return o, fmt.Errorf("%s: %q => %q does not compile:\n%s", m.File, m.Old, m.New, out)
 	}
@@ -145,7 +142,7 @@ func (m mutant) apply(file string) (string, error) {
 func test(ctx context.Context, root, overlay string) (string, error) {
 	var all strings.Builder
 	for _, part := range proof {
-		args := append([]string{"test", "-count=1", "-failfast", "-timeout", "5m"}, part...)
+		args := append([]string{"test", "-count=1", "-failfast", "-timeout", "5m", "-vet=off", "-ldflags=-s -w"}, part...)
 		if overlay != "" {
 			args = append(args, "-overlay", overlay)
 		}
