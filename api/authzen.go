@@ -83,19 +83,12 @@ const (
 
 func (s *Server) authzenRoutes() {
 	const pdp, api = "/pdp/{environment}", "/access/v1/"
-	endpoint := func(path, id, summary string) (Route, string, string) {
-		return Route{"POST", pdp + api + path, model.TableDecision, access.Read}, id, summary
-	}
-	route, id, summary := endpoint("evaluation", "authzen-evaluation", "AuthZEN: one decision")
-	handle(s, route, id, summary, s.evaluation)
-	route, id, summary = endpoint("evaluations", "authzen-evaluations", "AuthZEN: several decisions")
-	handle(s, route, id, summary, s.evaluations)
-	route, id, summary = endpoint("search/subject", "authzen-search-subject", "AuthZEN: the users who may do an action on a resource")
-	handle(s, route, id, summary, s.searchSubject)
-	route, id, summary = endpoint("search/resource", "authzen-search-resource", "AuthZEN: the registered records that a subject may act on")
-	handle(s, route, id, summary, s.searchResource)
-	route, id, summary = endpoint("search/action", "authzen-search-action", "AuthZEN: the actions that a subject may do")
-	handle(s, route, id, summary, s.searchAction)
+	route := func(path string) Route { return Route{"POST", pdp + api + path, model.TableDecision, access.Read} }
+	handle(s, route("evaluation"), "authzen-evaluation", "AuthZEN: one decision", s.evaluation)
+	handle(s, route("evaluations"), "authzen-evaluations", "AuthZEN: several decisions", s.evaluations)
+	handle(s, route("search/subject"), "authzen-search-subject", "AuthZEN: the users who may do an action on a resource", s.searchSubject)
+	handle(s, route("search/resource"), "authzen-search-resource", "AuthZEN: the registered records that a subject may act on", s.searchResource)
+	handle(s, route("search/action"), "authzen-search-action", "AuthZEN: the actions that a subject may do", s.searchAction)
 	s.mux.HandleFunc("GET /.well-known/authzen-configuration"+pdp, func(w http.ResponseWriter, r *http.Request) {
 		scheme := "http"
 		if r.TLS != nil {

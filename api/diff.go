@@ -92,6 +92,7 @@ func (s *Server) diff(ctx context.Context, in *struct {
 		instant time.Time
 		before  *engine.Snapshot
 		changes []access.Change
+		users   []access.UserID
 		logins  = map[access.UserID]string{}
 		asked   = make([]engine.Question, len(said.Questions))
 		faults  = make([]error, len(said.Questions))
@@ -115,7 +116,8 @@ func (s *Server) diff(ctx context.Context, in *struct {
 		if changes, err = state.Expand(supposed); err != nil {
 			return err
 		}
-		for _, u := range before.Reached(changes) {
+		users = before.Reached(changes)
+		for _, u := range users {
 			logins[u] = state.Users[u].Login
 		}
 		return nil
@@ -127,7 +129,7 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	diffs, err := compare(ctx, before, after, changes, instant)
+	diffs, err := compare(ctx, before, after, users, instant)
 	if err != nil {
 		return nil, err
 	}
@@ -155,12 +157,12 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	return &struct{ Body Difference }{out}, nil
 }
 
-func compare(ctx context.Context, before, after *engine.Snapshot, changes []access.Change, at time.Time) (diffs []engine.Diff, err error) {
-	for users := range slices.Chunk(before.Reached(changes), comparedTogether) {
+func compare(ctx context.Context, before, after *engine.Snapshot, users []access.UserID, at time.Time) (diffs []engine.Diff, err error) {
+	for part := range slices.Chunk(users, comparedTogether) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		some, err := engine.Compare(before, after, users, at)
+		some, err := engine.Compare(before, after, part, at)
 		if err != nil {
 			return nil, err
 		}
@@ -245,9 +247,22 @@ func (e SupposedEdit) role(state *access.State) (access.Object, error) {
 
 // kinds has an object of each kind that can be supposed.
 var kinds = [...]access.Object{
-	access.Environment{}, access.BusinessUnit{}, access.Table{}, access.Relationship{}, access.Template{}, access.Position{}, access.Role{},
-	access.Profile{}, access.User{}, access.Team{}, access.Membership{}, access.Assignment{}, access.ProfileMember{}, access.Record{},
-	access.Share{}, access.ColumnShare{},
+	access.Environment{},
+	access.BusinessUnit{},
+	access.Table{},
+	access.Relationship{},
+	access.Template{},
+	access.Position{},
+	access.Role{},
+	access.Profile{},
+	access.User{},
+	access.Team{},
+	access.Membership{},
+	access.Assignment{},
+	access.ProfileMember{},
+	access.Record{},
+	access.Share{},
+	access.ColumnShare{},
 }
 
 // read makes an object of the environment, managed by the API, of what is said.

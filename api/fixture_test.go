@@ -123,10 +123,14 @@ func objects() []access.Object {
 		access.BusinessUnit{Environment: sales, ID: "root", Name: "Root", ManagedBy: access.ByFile},
 		access.BusinessUnit{Environment: sales, ID: "emea", Name: "EMEA", Parent: "root", ManagedBy: access.ByFile},
 		access.Table{Environment: sales, ID: "account", Name: "Account", ManagedBy: access.ByFile},
-		access.Role{Environment: sales, ID: "salesperson", Name: "Salesperson", BusinessUnit: "root", ManagedBy: access.ByFile,
-			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Local}, {Table: "account", Action: access.Write, Depth: access.Basic}}},
-		access.Role{Environment: sales, ID: "manager", Name: "Sales Manager", BusinessUnit: "root", ManagedBy: access.ByFile,
-			Privileges: []access.Privilege{{Table: "account", Action: access.Write, Depth: access.Local}, {Table: "account", Action: access.Delete, Depth: access.Local}}},
+		access.Role{
+			Environment: sales, ID: "salesperson", Name: "Salesperson", BusinessUnit: "root", ManagedBy: access.ByFile,
+			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Local}, {Table: "account", Action: access.Write, Depth: access.Basic}},
+		},
+		access.Role{
+			Environment: sales, ID: "manager", Name: "Sales Manager", BusinessUnit: "root", ManagedBy: access.ByFile,
+			Privileges: []access.Privilege{{Table: "account", Action: access.Write, Depth: access.Local}, {Table: "account", Action: access.Delete, Depth: access.Local}},
+		},
 	)
 	for _, login := range []string{"amelie", "bruno", "carla", "dora"} {
 		all = append(all,

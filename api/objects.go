@@ -42,39 +42,50 @@ type noun[T access.Object] struct {
 
 func (s *Server) objectRoutes() {
 	s.environmentRoutes()
-	register(s, noun[access.BusinessUnit]{kind: access.KindBusinessUnit, parts: 1, path: "business-units", single: "business unit", table: model.TableBusinessUnit,
+	register(s, noun[access.BusinessUnit]{
+		kind: access.KindBusinessUnit, parts: 1, path: "business-units", single: "business unit", table: model.TableBusinessUnit,
 		manager: func(o access.BusinessUnit) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.BusinessUnit, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.Table]{kind: access.KindTable, parts: 1, path: "tables", single: "table", table: model.TableTable,
+		},
+	})
+	register(s, noun[access.Table]{
+		kind: access.KindTable, parts: 1, path: "tables", single: "table", table: model.TableTable,
 		manager: func(o access.Table) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Table, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.Role]{kind: access.KindRole, parts: 1, path: "roles", single: "role", table: model.TableRole,
+		},
+	})
+	register(s, noun[access.Role]{
+		kind: access.KindRole, parts: 1, path: "roles", single: "role", table: model.TableRole,
 		manager: func(o access.Role) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Role, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.User]{kind: access.KindUser, parts: 1, path: "users", single: "user", table: model.TableUser,
+		},
+	})
+	register(s, noun[access.User]{
+		kind: access.KindUser, parts: 1, path: "users", single: "user", table: model.TableUser,
 		manager: func(o access.User) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.User, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.Team]{kind: access.KindTeam, parts: 1, path: "teams", single: "team", table: model.TableTeam,
+		},
+	})
+	register(s, noun[access.Team]{
+		kind: access.KindTeam, parts: 1, path: "teams", single: "team", table: model.TableTeam,
 		manager: func(o access.Team) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Team, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			return take(&o.ID, key, 0)
 		},
 		// A team becomes a record's when somebody joins it (Rule TEAM-6).
-		keep: func(o *access.Team, before access.Team) { o.For = before.For }})
-	register(s, noun[access.Membership]{kind: access.KindMembership, parts: 2, path: "memberships", single: "membership", table: model.TableTeam,
+		keep: func(o *access.Team, before access.Team) { o.For = before.For },
+	})
+	register(s, noun[access.Membership]{
+		kind: access.KindMembership, parts: 2, path: "memberships", single: "membership", table: model.TableTeam,
 		manager: func(o access.Membership) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Membership, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
@@ -82,8 +93,10 @@ func (s *Server) objectRoutes() {
 				return err
 			}
 			return take(&o.User, key, 1)
-		}})
-	register(s, noun[access.Assignment]{kind: access.KindAssignment, parts: 1, path: "assignments", single: "role assignment", table: model.TableAssignment,
+		},
+	})
+	register(s, noun[access.Assignment]{
+		kind: access.KindAssignment, parts: 1, path: "assignments", single: "role assignment", table: model.TableAssignment,
 		manager: func(o access.Assignment) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Assignment, env access.EnvironmentID, key []string) error {
 			if o.Request != "" || o.Bound != nil {
@@ -91,8 +104,10 @@ func (s *Server) objectRoutes() {
 			}
 			o.Environment, o.ManagedBy, o.Origin = env, access.ByAPI, access.Origin{}
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.Record]{kind: access.KindRecord, parts: 2, path: "records", single: "record", table: model.TableRecord,
+		},
+	})
+	register(s, noun[access.Record]{
+		kind: access.KindRecord, parts: 2, path: "records", single: "record", table: model.TableRecord,
 		manager: func(o access.Record) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Record, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
@@ -100,8 +115,10 @@ func (s *Server) objectRoutes() {
 				return err
 			}
 			return take(&o.ID, key, 1)
-		}})
-	register(s, noun[access.Share]{kind: access.KindShare, parts: 4, principal: true, path: "shares", single: "share", table: model.TableShare,
+		},
+	})
+	register(s, noun[access.Share]{
+		kind: access.KindShare, parts: 4, principal: true, path: "shares", single: "share", table: model.TableShare,
 		putNote: "Whoever holds write on Ambit's table share is taken to act for the application whose records these are: that the person who shares may share this record, and holds the rights given, is for the application to ask first with check. The operation share of a record asks it (Rule SHARE-3).",
 		manager: func(o access.Share) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Share, env access.EnvironmentID, key []string) error {
@@ -109,45 +126,58 @@ func (s *Server) objectRoutes() {
 			return errors.Join(take(&o.Table, key, 0), take(&o.Record, key, 1), takePrincipal(&o.Principal, key))
 		},
 		// What comes along relationships comes from there (Rule SHARE-7).
-		keep: func(o *access.Share, before access.Share) { o.Inherited, o.Along = before.Inherited, before.Along }})
-	register(s, noun[access.Relationship]{kind: access.KindRelationship, parts: 1, path: "relationships", single: "relationship", table: model.TableTable,
+		keep: func(o *access.Share, before access.Share) { o.Inherited, o.Along = before.Inherited, before.Along },
+	})
+	register(s, noun[access.Relationship]{
+		kind: access.KindRelationship, parts: 1, path: "relationships", single: "relationship", table: model.TableTable,
 		manager: func(o access.Relationship) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Relationship, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.Template]{kind: access.KindTemplate, parts: 1, path: "access-team-templates", single: "access team template", table: model.TableTable,
+		},
+	})
+	register(s, noun[access.Template]{
+		kind: access.KindTemplate, parts: 1, path: "access-team-templates", single: "access team template", table: model.TableTable,
 		manager: func(o access.Template) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Template, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.Position]{kind: access.KindPosition, parts: 1, path: "positions", single: "position", table: model.TableUser,
+		},
+	})
+	register(s, noun[access.Position]{
+		kind: access.KindPosition, parts: 1, path: "positions", single: "position", table: model.TableUser,
 		putNote: "Needs the miscellaneous privilege " + model.PrivilegeChangeHierarchy + " as well (Rule HIER-10).",
 		manager: func(o access.Position) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Position, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.Profile]{kind: access.KindProfile, parts: 1, path: "column-profiles", single: "column security profile", table: model.TableProfile,
+		},
+	})
+	register(s, noun[access.Profile]{
+		kind: access.KindProfile, parts: 1, path: "column-profiles", single: "column security profile", table: model.TableProfile,
 		manager: func(o access.Profile) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.Profile, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return take(&o.ID, key, 0)
-		}})
-	register(s, noun[access.ProfileMember]{kind: access.KindProfileMember, parts: 3, principal: true, path: "column-profile-members", single: "member of a column security profile", table: model.TableProfile,
+		},
+	})
+	register(s, noun[access.ProfileMember]{
+		kind: access.KindProfileMember, parts: 3, principal: true, path: "column-profile-members", single: "member of a column security profile", table: model.TableProfile,
 		manager: func(o access.ProfileMember) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.ProfileMember, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return errors.Join(take(&o.Profile, key, 0), takePrincipal(&o.Principal, key))
-		}})
-	register(s, noun[access.ColumnShare]{kind: access.KindColumnShare, parts: 5, principal: true, path: "column-shares", single: "share of a column", table: model.TableShare,
+		},
+	})
+	register(s, noun[access.ColumnShare]{
+		kind: access.KindColumnShare, parts: 5, principal: true, path: "column-shares", single: "share of a column", table: model.TableShare,
 		putNote: "As with shares, that the person may share the column is for the application to ask first; the operation share-column of a record asks it (Rule FLS-7).",
 		manager: func(o access.ColumnShare) access.ManagedBy { return o.ManagedBy },
 		adopt: func(o *access.ColumnShare, env access.EnvironmentID, key []string) error {
 			o.Environment, o.ManagedBy = env, access.ByAPI
 			return errors.Join(take(&o.Table, key, 0), take(&o.Record, key, 1), take(&o.Column, key, 2), takePrincipal(&o.Principal, key))
-		}})
+		},
+	})
 }
 
 // take sets a part of an object's key from the path. A body that says otherwise

@@ -38,8 +38,10 @@ func workshop(t *testing.T) *world {
 		access.ProfileMember{Environment: sales, Profile: "doctors", Principal: access.UserID("dir:carla").Principal(), ManagedBy: access.ByFile},
 		access.Role{Environment: sales, ID: "worker", Name: "Worker", BusinessUnit: "root", Privileges: append(own("case"), own("note")...), ManagedBy: access.ByFile},
 		access.Role{Environment: sales, ID: "giver", Name: "Giver", BusinessUnit: "root", ManagedBy: access.ByFile, Privileges: []access.Privilege{
-			{Table: "account", Action: access.Read, Depth: access.Local}, {Table: "account", Action: access.Write, Depth: access.Basic},
-			{Table: model.TableRole, Action: access.Create, Depth: access.Global}, {Table: model.TableRole, Action: access.Assign, Depth: access.Local},
+			{Table: "account", Action: access.Read, Depth: access.Local},
+			{Table: "account", Action: access.Write, Depth: access.Basic},
+			{Table: model.TableRole, Action: access.Create, Depth: access.Global},
+			{Table: model.TableRole, Action: access.Assign, Depth: access.Local},
 		}},
 		access.Record{Environment: sales, Table: "case", ID: "1", Owner: access.UserID("dir:carla").Principal(), ManagedBy: access.ByAPI},
 		access.Record{Environment: sales, Table: "note", ID: "9", Owner: access.UserID("dir:carla").Principal(), ManagedBy: access.ByAPI},
@@ -235,7 +237,8 @@ func TestRule_ACC_5_in_Ambits_own_environment(t *testing.T) {
 	w := newWorld(t)
 	w.put(
 		access.Role{Environment: access.AmbitEnvironment, ID: "giver", Name: "Giver", BusinessUnit: model.AmbitUnit, ManagedBy: access.ByFile, Privileges: []access.Privilege{
-			{Table: model.TableAssignment, Action: access.Write, Depth: access.Global}, {Table: model.TableDecision, Action: access.Read, Depth: access.Global},
+			{Table: model.TableAssignment, Action: access.Write, Depth: access.Global},
+			{Table: model.TableDecision, Action: access.Read, Depth: access.Global},
 			{Table: model.TableRole, Action: access.Assign, Depth: access.Global},
 		}},
 		access.Assignment{Environment: access.AmbitEnvironment, ID: "giver", Role: "giver", Principal: access.UserID("dir:app").Principal(), BusinessUnit: model.AmbitUnit, ManagedBy: access.ByFile},
