@@ -201,7 +201,11 @@ over the same turns. Memory is what the Go heap grew by, without what the two da
 |---:|---|---:|---:|---:|---:|---:|---:|---:|---:|
 `)
 	for _, l := range lines {
-		fmt.Fprintf(&b, "| %d | %s | %s | %.0f MB | %s | %s | %s | %s | **%.3g** | %d |\n", len(l.o.users), l.name, l.loaded, l.memory,
+		memory := ""
+		if l.memory >= 1 { // a peer before may have let go of its own only now
+			memory = fmt.Sprintf("%.0f MB", l.memory)
+		}
+		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %s | %s | %s | **%.3g** | %d |\n", len(l.o.users), l.name, l.loaded, memory,
 			l.took.median, l.took.p99, l.ambit.median, l.ambit.p99, float64(l.took.median)/float64(l.ambit.median), l.asked)
 	}
 	b.WriteString(modelled)
