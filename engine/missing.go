@@ -525,7 +525,13 @@ func (s *Snapshot) principalName(p access.Principal) string {
 // changes what is reached and the other what is held, or both speak of one team.
 func (x *search) pairs(singles []candidate) []candidate {
 	var out []candidate
-	pair := func(f, g Fact) { out = append(out, x.candidate(f, g)) }
+	pair := func(f, g Fact) {
+		out = append(out, x.candidate(f, g))
+		if len(out) == 8*tries { // no more than tries of them are tried
+			out = inOrderOnce(out)
+			out = slices.Delete(out, min(len(out), 2*tries), len(out))
+		}
+	}
 	wide := len(x.subjects) > 1 // one may help the one, and the other the other
 	for _, a := range x.subjects {
 		x.pairsOf(a, pair)
