@@ -76,7 +76,6 @@ var mutants = []mutant{
 	{"ESG-3", "members.go", "o.Admitted || !o.NeedsGroup()", "o.Admitted"},
 	{"TEAM-5", "members.go", "t.holding.idle = !o.CanOwn()", "t.holding.idle = false"},
 	{"HIER-1", "hierarchy.go", "|| slices.Contains(h.Except, s.tables[a.table].data.ID)", ""},
-	{"HIER-1", "hierarchy.go", "|| a.kind != access.UserOrTeam ||", "||"},
 	{"HIER-2", "hierarchy.go", "a.owner != nil && s.reportsTo(a.owner, a.user, levels) ||", ""},
 	{"HIER-2", "hierarchy.go", "|| a.ownerTeam != noTeam && s.reportsIn(a.ownerTeam, a.user, levels) {", "{"},
 	{"HIER-4", "hierarchy.go", "if sh.rights().Has(a.action) && a.shares.holds(i, at) && s.sharedBelow", "if a.shares.holds(i, at) && s.sharedBelow"},
