@@ -420,7 +420,7 @@ func facts(p Pick, st *access.State) (table access.TableID, owner access.Princip
 }
 
 func share(p Pick) access.Share {
-	s := access.Share{Environment: environment, Table: tableIDs[p(3)], Record: one(p, recIDs), Principal: principal(p)}
+	s := access.Share{Environment: environment, Table: tableIDs[p(4)], Record: one(p, recIDs), Principal: principal(p)}
 	if p.chance(3) {
 		s.Table = "account"
 	}

@@ -72,10 +72,12 @@ func run(pick []string) error {
 	for i, m := range chosen {
 		group.Go(func() error {
 			var err error
-			outcomes[i], err = m.try(root)
+			if outcomes[i], err = m.try(root); err != nil {
+				return err
+			}
 			o := outcomes[i]
 			fmt.Printf("%-9s %-8s %s\n", cmp.Or(map[bool]string{true: "noticed"}[o.noticed], "MISSED"), m.Rule, cmp.Or(o.by, m.Old+"  =>  "+m.New))
-			return err
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -116,6 +118,9 @@ func (m mutant) try(root string) (outcome, error) {
 	o.noticed = err != nil
 	if strings.Contains(out, "[build failed]") {
 		return o, fmt.Errorf("%s: %q => %q does not compile:\n%s", m.File, m.Old, m.New, out)
+	}
+	if strings.Contains(out, "panic: ") {
+		o.by = "a panic"
 	}
 	for _, line := range strings.Split(out, "\n") {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
