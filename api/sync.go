@@ -40,6 +40,9 @@ type SyncRequest struct {
 	// AcceptPlan releases a held plan: the one with this digest and no other.
 	AcceptPlan string `json:"accept_plan,omitempty" pattern:"^(sha256:[0-9a-f]{64})?$" doc:"the digest of a held plan that you want applied all the same"`
 	Details    bool   `json:"details,omitempty" doc:"answer with every change and not only with the text"`
+	File       bool   `json:"file,omitempty" doc:"answer with the plan's file as well"`
+	// Plan is the head of a plan's file: the sync does what is in it or nothing.
+	Plan *dirsync.PlanRef `json:"plan,omitempty" doc:"digest and origin from a plan's file: apply this plan and nothing besides; nothing is read"`
 }
 
 // SyncAnswer is what a plan would do, or what a sync did.
@@ -53,6 +56,7 @@ type SyncAnswer struct {
 	Text     string              `json:"text" doc:"the plan as people read it"`
 	Plan     json.RawMessage     `json:"plan,omitempty" doc:"every change, with the access it gives and takes"`
 	Stop     []dirsync.Violation `json:"violations,omitempty"`
+	File     []byte              `json:"file,omitempty" doc:"the plan's file, where it was asked for"`
 }
 
 // SourceAnswer is what became of reading one source.
@@ -71,7 +75,7 @@ func (s *Server) syncStatus(context.Context, *struct{}) (*struct{ Body dirsync.S
 }
 
 func (s *Server) options(ctx context.Context, r SyncRequest) dirsync.Options {
-	return dirsync.Options{Sources: r.Sources, NoRead: r.NoRead, Accept: r.AcceptPlan, Actor: caller(ctx).Actor}
+	return dirsync.Options{Sources: r.Sources, NoRead: r.NoRead, Accept: r.AcceptPlan, Actor: caller(ctx).Actor, Exactly: r.Plan}
 }
 
 func (s *Server) plan(ctx context.Context, in *struct{ Body SyncRequest }) (*struct{ Body SyncAnswer }, error) {
@@ -79,12 +83,17 @@ func (s *Server) plan(ctx context.Context, in *struct{ Body SyncRequest }) (*str
 	if report.Plan == nil && err != nil {
 		return nil, err
 	}
-	return s.answer(report, in.Body.Details)
+	answer, err := s.answer(report, in.Body.Details)
+	if err == nil && in.Body.File {
+		answer.Body.File, err = report.Plan.File(s.tenant.Now())
+	}
+	return answer, err
 }
 
 func (s *Server) synchronize(ctx context.Context, in *struct{ Body SyncRequest }) (*struct{ Body SyncAnswer }, error) {
 	report, err := s.sync.Sync(ctx, s.options(ctx, in.Body))
 	var held *dirsync.Held
+	var moved *dirsync.Moved
 	switch {
 	case errors.As(err, &held):
 		p := problem("plan-held", http.StatusConflict, held.Error()).with("hint", held.Hint()).with("digest", held.Digest).with("violations", held.Violations)
@@ -92,6 +101,8 @@ func (s *Server) synchronize(ctx context.Context, in *struct{ Body SyncRequest }
 			p = p.with("text", answer.Body.Text)
 		}
 		return nil, p
+	case errors.As(err, &moved):
+		return nil, problem("plan-moved", http.StatusConflict, moved.Error()).with("moved", moved.What).with("hint", "make the plan anew with ambit plan --out FILE, and look at it again")
 	case errors.Is(err, dirsync.ErrOtherPlan):
 		return nil, problem("other-plan", http.StatusConflict, "the plan is not the one that was accepted any more; look at it again with ambit plan")
 	case errors.Is(err, dirsync.ErrNotLeading):

@@ -140,6 +140,7 @@ func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
 	if plan.unfinished {
 		s.full = true
 	}
+	plan.Origin = s.originOf(v.Revision)
 	return plan, nil
 }
 
@@ -254,6 +255,11 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 		var err error
 		if plan, err = s.plan(ctx, v); err != nil {
 			return tenant.Changeset{}, err
+		}
+		if o.Exactly != nil {
+			if err := s.moved(ctx, v, plan, *o.Exactly); err != nil {
+				return tenant.Changeset{}, err
+			}
 		}
 		set := tenant.Changeset{Fence: s.fence}
 		var event audit.Event

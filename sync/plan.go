@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -29,6 +30,8 @@ type Plan struct {
 	Violations []Violation
 	// Findings are what a person should know besides.
 	Findings []mapping.Finding
+	// Origin is what the plan was made from.
+	Origin PlanOrigin
 
 	open map[mapping.Key]struct{} // left out, to be looked at again
 	// unfinished: an environment could not be planned at all.
@@ -178,19 +181,16 @@ func (p *Plan) Counts() Counts {
 	return sum
 }
 
-// Digest identifies what the plan would do, as "sha256:…": the same changes have
-// the same digest. By it a person accepts a held plan and no other.
+// Digest identifies what the plan would do, as "sha256:…": the same changes of the
+// same objects have the same digest. By it a person accepts a held plan and no other.
 func (p *Plan) Digest() string { return p.digest() }
 
 func (p *Plan) computeDigest() string {
 	h := sha256.New()
-	for _, e := range p.Environments {
-		for _, c := range e.changes {
-			fmt.Fprintf(h, "%s\n", c)
-			if !c.Delete {
-				h.Write(encode(c.Object))
-				h.Write([]byte{'\n'})
-			}
+	lines := json.NewEncoder(h) // of a plan's file; see Change.line
+	for c := range p.Changes() {
+		if err := lines.Encode(c); err != nil {
+			panic("internal error: encode a change of " + c.Key + ": " + err.Error())
 		}
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))

@@ -51,6 +51,9 @@ type Config struct {
 	Sources []Source
 	Rules   *mapping.Rules // nil: none
 	Model   *model.Model   // nil: none
+	// Files are the SHA-256 digests of the files that Rules and Model are made from,
+	// by name: a plan that was written down is of these files and no others.
+	Files map[string]string
 }
 
 // Syncer keeps the environments as directories and files say. It is safe for
@@ -145,6 +148,9 @@ type Options struct {
 	// Accept is the digest of a held plan that Actor wants applied all the same.
 	Accept string
 	Actor  audit.Actor
+	// Exactly, if set, is the plan that is applied, and nothing besides: Sync is the
+	// error *Moved where it is not what a sync would do. Nothing is read.
+	Exactly *PlanRef
 	// Progress, if set, is called after each page, from several goroutines.
 	Progress func(Progress)
 }
@@ -229,8 +235,10 @@ func (s *Syncer) commit(ctx context.Context, o Options, report *Report) error {
 		if errors.Is(err, store.ErrFenced) {
 			s.lose()
 		}
-		s.publish(plan, done.Revision, err)
-		if !applied {
+		if _, moved := errors.AsType[*Moved](err); !moved { // that says nothing of what is planned now
+			s.publish(plan, done.Revision, err)
+		}
+		if !applied || o.Exactly != nil {
 			return err
 		}
 		o.Accept = ""
@@ -293,7 +301,7 @@ func (s *Syncer) read(ctx context.Context, o Options) (Report, error) {
 		}
 	}
 	report := Report{Sources: []SourceReport{}}
-	if o.NoRead {
+	if o.NoRead || o.Exactly != nil {
 		return report, nil
 	}
 	if o.Sources != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -38,11 +39,13 @@ type files struct {
 	model    *model.Model
 	mapping  *mapping.File
 	policies []jit.PolicySource
+	// digests are those of the mapping and the model, by the configuration's names.
+	digests map[string]string
 }
 
 // readFiles reads all of them and reports all faults together (Rule UX-10).
 func readFiles(c *configs.Config) (files, error) {
-	var out files
+	out := files{digests: map[string]string{}}
 	var faults document.Faults
 	var models []*model.Model
 	read := func(path string, parse func(name string, src []byte) error) error {
@@ -60,6 +63,7 @@ func readFiles(c *configs.Config) (files, error) {
 	}
 	for _, path := range c.Model {
 		if err := read(path, func(name string, src []byte) error {
+			out.digests[path] = digest(src)
 			m, err := model.Parse(name, src)
 			models = append(models, m)
 			return err
@@ -68,6 +72,7 @@ func readFiles(c *configs.Config) (files, error) {
 		}
 	}
 	if err := read(c.Mapping, func(name string, src []byte) (err error) {
+		out.digests[c.Mapping] = digest(src)
 		out.mapping, err = mapping.Parse(name, src)
 		return err
 	}); err != nil {
@@ -91,6 +96,8 @@ func readFiles(c *configs.Config) (files, error) {
 	}
 	return out, nil
 }
+
+func digest(src []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(src)) }
 
 // names lists what the mapping file's names can mean, with what was made at run
 // time if there is a store.
@@ -218,7 +225,7 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	defer d.mu.Unlock()
 	d.files, d.rules = f, rules
 	d.reloads++
-	out := dirsync.Config{Rules: rules, Model: f.model}
+	out := dirsync.Config{Rules: rules, Model: f.model, Files: f.digests}
 	for _, s := range d.config.Sources {
 		out.Sources = append(out.Sources, dirsync.Source{ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval)})
 	}

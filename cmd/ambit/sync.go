@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 func (c *command) plan() *cobra.Command {
 	var r api.SyncRequest
 	var detailed bool
+	var out string
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what a sync would change, in objects and in access, and change nothing",
@@ -26,11 +29,20 @@ func (c *command) plan() *cobra.Command {
 removed, who gains and loses which access, and whether a guard would hold it.
 
 Exit codes: 0; with --detailed-exitcode also 10 for changes and 3 for a plan that
-a guard would hold.`,
-		Example: "  ambit plan\n  ambit plan --output json | jq .plan.access",
+a guard would hold.
+
+With --out the plan is written to a file as well, for a person to look at and for
+ambit sync --plan to apply: that plan and no other.`,
+		Example: "  ambit plan\n  ambit plan --output json | jq .plan.access\n  ambit plan --out monday.plan",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			r.File = out != ""
 			return c.synchronize(cmd.Context(), "/v1/plan", r, func(a api.SyncAnswer) error {
+				if out != "" {
+					if err := writePlan(out, a.File); err != nil {
+						return err
+					}
+				}
 				switch {
 				case !detailed || a.Changes == 0:
 					return nil
@@ -42,8 +54,25 @@ a guard would hold.`,
 		},
 	}
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there are changes, 3 if they would be held")
+	cmd.Flags().StringVar(&out, "out", "", "write the plan to this `FILE` as well, which must not be there yet")
 	readFlags(cmd, &r)
 	return cmd
+}
+
+// writePlan writes a plan's file: whole or not at all, and over nobody's.
+func writePlan(name string, content []byte) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return usageError{hinted{fmt.Errorf("write the plan: %w", err), "give another name, or remove the file"}}
+	}
+	if err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return errors.Join(fmt.Errorf("write the plan: %w", err), os.Remove(name))
+	}
+	return nil
 }
 
 func readFlags(cmd *cobra.Command, r *api.SyncRequest) {
@@ -60,18 +89,39 @@ func (l *sourceList) Set(s string) error { *l = append(*l, directory.SourceID(s)
 
 func (c *command) sync() *cobra.Command {
 	var r api.SyncRequest
+	var plan string
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Read the sources and apply the plan",
 		Long: `Read the sources and apply the plan, unless a guard holds it: then nothing is
 changed, the message says why, and the exit code is 3. A person who has looked at
-the plan releases it, and no other, by its digest.`,
-		Example: "  ambit sync\n  ambit sync --accept-plan sha256:…",
+the plan releases it, and no other, by its digest.
+
+With --plan nothing is read: the plan in the file is applied, that and no other. If
+the files, the sources or the environments have moved on, so that a sync would do
+something else, or if the file was edited, nothing is changed and the message says
+what it was. A plan that is held needs --accept-plan as well.`,
+		Example: "  ambit sync\n  ambit sync --accept-plan sha256:…\n  ambit sync --plan monday.plan",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if plan != "" {
+				if len(r.Sources) > 0 {
+					return usageError{errors.New("--plan applies what is in the file and reads no --source")}
+				}
+				file, err := os.ReadFile(plan)
+				if err != nil {
+					return usageError{fmt.Errorf("read the plan: %w", err)}
+				}
+				ref, err := dirsync.ReadPlan(plan, file)
+				if err != nil {
+					return usageError{hinted{err, "make the plan anew with ambit plan --out FILE; nothing was changed"}}
+				}
+				r.Plan = &ref
+			}
 			return c.synchronize(cmd.Context(), "/v1/sync", r, func(api.SyncAnswer) error { return nil })
 		},
 	}
+	cmd.Flags().StringVar(&plan, "plan", "", "apply the plan in this `FILE` of ambit plan --out, and no other")
 	cmd.Flags().StringVar(&r.AcceptPlan, "accept-plan", "", "apply the held plan with this `DIGEST`")
 	readFlags(cmd, &r)
 	return cmd
