@@ -46,7 +46,7 @@ quick: ## the tests without the race detector
 	$(GO) test ./... $(TESTDATA)
 
 .PHONY: servers
-servers: ## install Debian's slapd, ldap-utils, postgresql and systemd where they are missing
+servers: ## install Debian's slapd, samba, 389-ds-base, postgresql and systemd where they are missing
 	@packaging/servers.sh
 
 .PHONY: bench

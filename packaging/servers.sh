@@ -9,6 +9,9 @@ missing=
 command -v ldapsearch >/dev/null || missing="$missing ldap-utils"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -x /usr/sbin/samba ] && [ -d /usr/share/samba/setup ] || missing="$missing samba-ad-dc samba-ad-provision" # an Active Directory domain controller
+[ -x /usr/sbin/ns-slapd ] || missing="$missing 389-ds-base"
+command -v certutil >/dev/null || missing="$missing libnss3-tools" # 389's certificates
+command -v openssl >/dev/null || missing="$missing openssl"
 command -v systemd-analyze >/dev/null || missing="$missing systemd" # judges the unit; nothing is run by it
 [ -n "$missing" ] || exit 0
 

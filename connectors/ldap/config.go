@@ -35,6 +35,10 @@ type Config struct {
 	// first that the server offers is taken; one that is named and not offered is an
 	// error (Rule LDAP-3).
 	Changes string `yaml:"changes"`
+	// UniqueID is the operational attribute that names entries for good: entryUUID,
+	// or nsUniqueId for 389 Directory Server; entryUUID where it is absent. Another
+	// one makes everybody somebody else (Rules SRC-4, LDAP-11).
+	UniqueID string `yaml:"unique_id"`
 	// FullHours is how often everything is read all the same, for what no server
 	// reports, such as rights of the account that were widened; 24 where it is
 	// absent.
@@ -190,6 +194,15 @@ func (c Config) Validate() error {
 	default:
 		fault("changes: want content_sync, timestamps or none, not %q", c.Changes)
 	}
+	switch idForm(c.UniqueID) {
+	case "", entryUUID:
+	case nsUniqueID:
+		if c.Changes == contentSync {
+			fault("changes: content_sync goes by entryUUID, and unique_id is nsUniqueId; leave changes out")
+		}
+	default:
+		fault("unique_id: want entryUUID or nsUniqueId, not %q", c.UniqueID)
+	}
 	if c.FullHours < 0 {
 		fault("full_hours: want a positive number")
 	}
@@ -204,6 +217,7 @@ func or(s *string, fallback string) {
 
 func (c Config) withDefaults() Config {
 	or(&c.Users.Filter, "(objectClass=inetOrgPerson)")
+	or(&c.UniqueID, string(entryUUID))
 	or(&c.Users.UserName, "uid")
 	or(&c.Users.DisplayName, "cn")
 	or(&c.Users.Mail, "mail")

@@ -42,6 +42,7 @@ var memberAttributes = map[string]struct {
 // shape turns the entries of one search into objects.
 type shape struct {
 	kind  directory.Kind
+	ids   idForm
 	roles map[string]role // by attribute, in lower case
 	// tellsEnabled: something marks accounts that are disabled.
 	tellsEnabled bool
@@ -59,7 +60,7 @@ type shape struct {
 // newShape makes one for users or groups. extra are the attributes that rules
 // name; what the connector fills in itself is not among them.
 func (c Config) newShape(kind directory.Kind, extra []string) *shape {
-	s := &shape{kind: kind, roles: map[string]role{}, cache: map[string]role{}}
+	s := &shape{kind: kind, ids: idForm(c.UniqueID), roles: map[string]role{}, cache: map[string]role{}}
 	set := func(attribute string, edit func(*role)) {
 		if attribute != "" {
 			r := s.roles[strings.ToLower(attribute)]
@@ -67,7 +68,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 			s.roles[strings.ToLower(attribute)] = r
 		}
 	}
-	set(entryUUID, func(r *role) { r.id = true })
+	set(c.UniqueID, func(r *role) { r.id = true })
 	if kind == directory.KindUser {
 		u := c.Users
 		set(u.UserName, func(r *role) { r.first = append(r.first, directory.AttrUserName) })
@@ -129,13 +130,29 @@ func (s *shape) attributes() []string {
 	return names
 }
 
-const entryUUID = "entryUUID"
+// idForm is the operational attribute that names an entry for good (Rule LDAP-11).
+type idForm string
 
-// idOf is the id that an entryUUID stands for.
-func idOf(value string) directory.ObjectID { return directory.ObjectID(strings.ToLower(value)) }
+const (
+	entryUUID  idForm = "entryUUID"
+	nsUniqueID idForm = "nsUniqueId"
+)
 
-func noID(dn string) error {
-	return fmt.Errorf("%w: entry %q has no entryUUID; let the account that Ambit binds as read it", directory.ErrIncomplete, dn)
+// id is what the attribute's value stands for.
+func (idForm) id(value string) directory.ObjectID { return directory.ObjectID(strings.ToLower(value)) }
+
+// of finds an entry's id; "" if it has none.
+func (f idForm) of(e *entry) directory.ObjectID {
+	for _, a := range e.attributes {
+		if strings.EqualFold(a.name, string(f)) && len(a.values) == 1 {
+			return f.id(a.values[0])
+		}
+	}
+	return ""
+}
+
+func (f idForm) missing(dn string) error {
+	return fmt.Errorf("%w: entry %q has no %s; let the account that Ambit binds as read it, or name the attribute that entries have with unique_id", directory.ErrIncomplete, dn, f)
 }
 
 // role finds an attribute's role. The server may write it in another case and
@@ -181,7 +198,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 			return fmt.Errorf("entry %q: %w", e.dn, err)
 		}
 		if r.id && len(a.values) == 1 {
-			o.ID = idOf(a.values[0])
+			o.ID = s.ids.id(a.values[0])
 		}
 		if r.members != 0 {
 			members.Add = s.references(members.Add, a, r.members, problem)
@@ -222,7 +239,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		}
 	}
 	if o.ID == "" {
-		return noID(e.dn)
+		return s.ids.missing(e.dn)
 	}
 	for i := problems; i < len(page.Problems); i++ {
 		page.Problems[i].Object = o.ID

@@ -78,7 +78,7 @@ func (s *Source) poll(r *round, parts []part, last cursor) error {
 func (r *round) list(p part) error {
 	var e entry
 	g := r.gather()
-	return r.paged(p.base, p.filter, []string{entryUUID}, nil, func(message string) error {
+	return r.paged(p.base, p.filter, []string{string(p.shape.ids)}, nil, func(message string) error {
 		if err := e.read(message); err != nil {
 			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 		}
@@ -86,10 +86,11 @@ func (r *round) list(p part) error {
 		if err != nil {
 			return fmt.Errorf("%w: entry %q: the name cannot be read: %w", directory.ErrIncomplete, e.dn, err)
 		}
-		if len(e.attributes) != 1 || len(e.attributes[0].values) != 1 {
-			return noID(e.dn)
+		id := p.shape.ids.of(&e)
+		if id == "" {
+			return p.shape.ids.missing(e.dn)
 		}
-		g.page.Present = append(g.page.Present, directory.Present{ID: idOf(e.attributes[0].values[0]), DN: dn})
+		g.page.Present = append(g.page.Present, directory.Present{ID: id, DN: dn})
 		return nil
 	}, g.flush)
 }

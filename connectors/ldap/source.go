@@ -72,7 +72,7 @@ var errIdentity = fmt.Errorf("the source's configuration or the attributes that 
 // last reads the cursor of the last round; zero for none. What everything was
 // read for too long ago is no cursor any more.
 func (s *Source) last(start directory.Start) (cursor, error) {
-	identity := identityOf(s.config.URL, s.config.Users, s.config.Groups, s.config.Changes, start.Attributes)
+	identity := identityOf(s.config.URL, s.config.UniqueID, s.config.Users, s.config.Groups, s.config.Changes, start.Attributes)
 	if start.Cursor == nil {
 		return cursor{Identity: identity}, nil
 	}
@@ -166,11 +166,15 @@ func (s *Source) method(c *connection) (string, error) {
 	if s.config.Changes == timestamps || s.config.Changes == everything {
 		return s.config.Changes, nil
 	}
-	root, err := c.root("supportedControl")
+	root, err := c.root("supportedControl", "vendorVersion")
 	if err != nil {
 		return "", err
 	}
-	offered := root.offers(ldap.ControlTypeSyncRequest)
+	// 389's gives an end that means "what I have not named is gone" with a list of
+	// what has changed, and leaves operational attributes out of that, such as the one
+	// that locks an account (Rules LDAP-18, LDAP-20).
+	unfit := slices.ContainsFunc(root["vendorversion"], func(v string) bool { return strings.HasPrefix(v, "389-Directory/") })
+	offered := root.offers(ldap.ControlTypeSyncRequest) && idForm(s.config.UniqueID) == entryUUID && !unfit
 	if offered {
 		// The list of controls is the whole server's; a database may be without.
 		offered, err = s.tries(c)
@@ -180,6 +184,8 @@ func (s *Source) method(c *connection) (string, error) {
 		return "", err
 	case offered:
 		return contentSync, nil
+	case s.config.Changes == contentSync && unfit:
+		return "", fmt.Errorf("%w: the content synchronisation of 389 Directory Server leaves out what locks accounts, and to it who was not named is gone; leave changes out", directory.ErrIncomplete)
 	case s.config.Changes == contentSync:
 		return "", fmt.Errorf("%w: the server does not offer content synchronisation (control %s), which changes: content_sync asks for; set up the overlay syncprov there, or leave changes out",
 			directory.ErrIncomplete, ldap.ControlTypeSyncRequest)
@@ -426,13 +432,13 @@ func (s *Source) Probe(ctx context.Context) ([]string, error) {
 	for _, p := range s.parts(nil) {
 		count := 0
 		// All are counted, so that a limit of the account shows here.
-		if err := c.paged(p.base, p.filter, []string{"entryUUID"}, nil, func(message string) error {
+		if err := c.paged(p.base, p.filter, []string{string(p.shape.ids)}, nil, func(message string) error {
 			count++
 			if err := e.read(message); err != nil {
 				return err
 			}
-			if len(e.attributes) == 0 {
-				return fmt.Errorf("%q has no entryUUID; let the account that Ambit binds as read it", e.dn)
+			if p.shape.ids.of(&e) == "" {
+				return p.shape.ids.missing(e.dn)
 			}
 			return nil
 		}, func() error { return nil }); err != nil {

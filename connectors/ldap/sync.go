@@ -150,6 +150,10 @@ func (f *refresh) take(message string) error {
 		f.page.Present = append(f.page.Present, directory.Present{ID: id})
 		return nil
 	}
+	if said := entryUUID.of(&f.entry); said != "" && said != id {
+		// What is gone it tells of by the one, and what is there is known by the other.
+		return fmt.Errorf("%w: content synchronisation calls %q %s, and its entryUUID is %s; set changes: timestamps", directory.ErrIncomplete, f.entry.dn, id, said)
+	}
 	delete(f.gone, id) // it went and came back
 	return f.gathering.add(f.shape, &f.entry)
 }
