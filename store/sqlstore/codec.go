@@ -84,22 +84,38 @@ func (w *encoder) document(v any) {
 // decoder reads rows whose columns are known. Its methods take the columns from
 // left to right.
 type decoder struct {
+	*memory
 	dest     []any
 	texts    []string
 	flags    []bool
 	instants []sql.Null[int64]
 	numbers  []int64
-	seen     map[string]string
 
 	nextText, nextFlag, nextInstant, nextNumber int
 
 	err error
 }
 
+// memory is what rows had, so that those that have the same share it and do not
+// make it anew.
+type memory struct {
+	seen   map[string]string
+	last   []string         // by text column: the row before had it
+	values []map[string]any // by text column: what a text was parsed to
+}
+
 func newDecoder(cols []column, seen map[string]string) *decoder {
+	return newMemory(cols, seen).decoder(cols)
+}
+
+func newMemory(cols []column, seen map[string]string) *memory {
+	return &memory{seen, make([]string, len(cols)), make([]map[string]any, len(cols))}
+}
+
+func (m *memory) decoder(cols []column) *decoder {
 	r := &decoder{
 		texts: make([]string, len(cols)), flags: make([]bool, len(cols)),
-		instants: make([]sql.Null[int64], len(cols)), numbers: make([]int64, len(cols)), seen: seen,
+		instants: make([]sql.Null[int64], len(cols)), numbers: make([]int64, len(cols)), memory: m,
 	}
 	var at [number + 1]int
 	for _, c := range cols {
@@ -120,9 +136,11 @@ func newDecoder(cols []column, seen map[string]string) *decoder {
 	return r
 }
 
+// scan reads the row, and remembers what is wrong with it.
 func (r *decoder) scan(rows *sql.Rows) error {
-	r.nextText, r.nextFlag, r.nextInstant, r.nextNumber, r.err = 0, 0, 0, 0, nil
-	return rows.Scan(r.dest...)
+	r.nextText, r.nextFlag, r.nextInstant, r.nextNumber = 0, 0, 0, 0
+	r.err = rows.Scan(r.dest...)
+	return r.err
 }
 
 func (r *decoder) fail(problem string) {
@@ -140,12 +158,32 @@ func (r *decoder) text() string {
 
 // id is a text that many rows share: all of them get the first one's memory.
 func (r *decoder) id() string {
-	s := r.text()
-	if first, ok := r.seen[s]; ok {
-		return first
+	s, ok := r.shared()
+	if !ok {
+		r.seen[s] = s
 	}
-	r.seen[s] = s
 	return s
+}
+
+// run is a text that rows share which follow each other: it is the memory of the
+// one before, or of an id, but none to come is kept for it.
+func (r *decoder) run() string {
+	s, _ := r.shared()
+	return s
+}
+
+func (r *decoder) shared() (_ string, ok bool) {
+	i := r.nextText
+	s := r.text()
+	if r.last[i] == s && s != "" {
+		return r.last[i], true
+	}
+	first, ok := r.seen[s]
+	if ok {
+		s = first
+	}
+	r.last[i] = s
+	return s, ok
 }
 
 func (r *decoder) flag() bool {

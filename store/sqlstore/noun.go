@@ -364,7 +364,7 @@ func nouns() []noun {
 			},
 			read: func(r *decoder) access.Object {
 				return access.Assignment{
-					Environment: access.EnvironmentID(r.id()), ID: access.AssignmentID(r.id()), Role: access.RoleID(r.id()),
+					Environment: access.EnvironmentID(r.id()), ID: access.AssignmentID(r.text()), Role: access.RoleID(r.id()),
 					Principal: r.principal(), BusinessUnit: access.BusinessUnitID(r.id()), Window: r.window(), Request: r.text(),
 					Bound: pointed[access.Bound](r), ManagedBy: access.ManagedBy(r.id()), Origin: r.origin(),
 				}
@@ -430,7 +430,7 @@ func nouns() []noun {
 			},
 			read: func(r *decoder) access.Object {
 				return access.Share{
-					Environment: access.EnvironmentID(r.id()), Table: access.TableID(r.id()), Record: access.RecordID(r.id()),
+					Environment: access.EnvironmentID(r.id()), Table: access.TableID(r.id()), Record: access.RecordID(r.run()),
 					Principal: r.principal(), Rights: named[access.Rights](r), Inherited: named[access.Rights](r), Along: parsed[[]access.Inheritable](r),
 					Window: r.window(), ManagedBy: access.ManagedBy(r.id()),
 				}
@@ -610,12 +610,23 @@ func pointed[T any](r *decoder) *T {
 	return &v
 }
 
+// named is one of a few values by its name.
 func named[T any, P interface {
 	*T
 	UnmarshalText([]byte) error
 }](r *decoder) (v T) {
-	if err := P(&v).UnmarshalText([]byte(r.text())); err != nil {
-		r.fail(err.Error())
+	i := r.nextText
+	name := r.text()
+	if known, ok := r.values[i][name]; ok {
+		return known.(T)
 	}
+	if err := P(&v).UnmarshalText([]byte(name)); err != nil {
+		r.fail(err.Error())
+		return v
+	}
+	if r.values[i] == nil {
+		r.values[i] = map[string]any{}
+	}
+	r.values[i][name] = v
 	return v
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/store"
@@ -28,19 +29,23 @@ func (u *unreadable) Error() string {
 
 // take makes the object of the current row.
 func (n *noun) take(ctx context.Context, r *decoder, rows *sql.Rows) (access.Object, error) {
+	_ = r.scan(rows) // which the decoder remembers
+	return n.made(ctx, r)
+}
+
+// made makes the object of the row that was scanned.
+func (n *noun) made(ctx context.Context, r *decoder) (access.Object, error) {
 	var o access.Object
-	if err := r.scan(rows); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		r.fail(err.Error())
-	} else {
+	if r.err == nil {
 		o = n.read(r)
 	}
-	if r.err != nil {
-		return nil, &unreadable{n.table, slices.Clone(r.texts[:min(len(r.texts), 1+len(n.key))]), r.err.Error()}
+	switch {
+	case r.err == nil:
+		return o, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	}
-	return o, nil
+	return nil, &unreadable{n.table, slices.Clone(r.texts[:min(len(r.texts), 1+len(n.key))]), r.err.Error()}
 }
 
 // each yields the objects of a query for the noun's columns. Rows are read by
@@ -67,6 +72,76 @@ func (n *noun) each(ctx context.Context, q sqlx.QueryerContext, r *decoder, quer
 	return nil
 }
 
+// A batch is so many rows that were read and are not yet objects.
+const (
+	batchRows = 256
+	batches   = 4 // that there are at once
+)
+
+type batch struct {
+	rows []*decoder
+	used int
+}
+
+// ahead is each with rows that are read ahead: to make objects of them and do with
+// them what yield does takes about as long as to read them, and both go on at the
+// same time.
+func (n *noun) ahead(ctx context.Context, q sqlx.QueryerContext, seen map[string]string, query string, args []any, yield func(access.Object) error) (err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", n.table, err)
+	}
+	free, full := make(chan *batch, batches), make(chan *batch, batches)
+	cols := n.allColumns()
+	shared := newMemory(cols, seen)
+	for range batches {
+		free <- &batch{}
+	}
+	var reading errgroup.Group
+	reading.Go(func() error {
+		defer rows.Close()
+		defer close(full)
+		for b := range free {
+			for b.used = 0; b.used < batchRows && rows.Next(); b.used++ {
+				if b.used == len(b.rows) {
+					b.rows = append(b.rows, shared.decoder(cols))
+				}
+				_ = b.rows[b.used].scan(rows) // which the decoder remembers
+			}
+			if b.used == 0 {
+				break
+			}
+			full <- b
+		}
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("%s: %w", n.table, err)
+		}
+		return nil
+	})
+	defer func() {
+		close(free)
+		err = cmp.Or(err, reading.Wait())
+	}()
+	return n.objects(ctx, free, full, yield)
+}
+
+// objects yields the objects of the batches until there are no more.
+func (n *noun) objects(ctx context.Context, free, full chan *batch, yield func(access.Object) error) error {
+	for b := range full {
+		for _, r := range b.rows[:b.used] {
+			o, err := n.made(ctx, r)
+			if err != nil {
+				return err
+			}
+			if err := yield(o); err != nil {
+				return err
+			}
+		}
+		free <- b
+	}
+	return nil
+}
+
 // Load yields the objects of all environments at a revision (zero: the newest),
 // kind by kind, without the elevation requests that are closed.
 func (db *DB) Load(ctx context.Context, rev access.Revision, yield func(access.Object) error) error {
@@ -89,7 +164,7 @@ func (db *DB) load(ctx context.Context, what string, rev access.Revision, where 
 		for i := range db.nouns {
 			n := &db.nouns[i]
 			query := `SELECT ` + names(n.allColumns()) + ` FROM ` + n.table + ` WHERE since <= $1 AND until > $1` + where + n.live
-			if err := n.each(ctx, tx, newDecoder(n.allColumns(), seen), query, args, yield); err != nil {
+			if err := n.ahead(ctx, tx, seen, query, args, yield); err != nil {
 				return err
 			}
 		}

@@ -51,6 +51,7 @@ func Run(t *testing.T, place func(testing.TB) Place) {
 		test func(*testing.T, Place)
 	}{
 		{"an empty store has no revision", empty},
+		{"loading many stops when told to, and names a row that cannot be read", loading},
 		{"revisions are dense and their times increase (Rule JIT-21)", revisions},
 		{"what was committed is there at its revision and instant", histories},
 		{"a changeset that is refused changes nothing", refused},
@@ -204,6 +205,45 @@ func empty(t *testing.T, p Place) {
 	found, err := db.Verify(t.Context(), nil)
 	require.NoError(t, err)
 	require.Zero(t, found)
+}
+
+func loading(t *testing.T, p Place) {
+	db := p.Open(t, Options{})
+	const users = 3_000
+	var changes []access.Change
+	for i := range users {
+		changes = append(changes, access.Put(access.User{Environment: "dev", ID: access.UserID(fmt.Sprintf("user-%04d", i)), ManagedBy: access.ByAPI}))
+	}
+	commit(t, db, changes...)
+	until := func(stop int, err error) (n int, _ error) {
+		return n, db.LoadEnvironment(t.Context(), 0, "dev", func(access.Object) error {
+			if n++; n == stop {
+				return err
+			}
+			return nil
+		})
+	}
+	enough := errors.New("enough")
+	for _, stop := range []int{1, 256, 257, users} {
+		_, err := until(stop, enough)
+		require.ErrorIs(t, err, enough)
+	}
+	_, err := until(0, nil)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	err = db.Load(ctx, 0, func(access.Object) error {
+		if n++; n == 1_000 {
+			cancel()
+		}
+		return ctx.Err()
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = p.SQL(t).ExecContext(t.Context(), `UPDATE users SET kind = 'ghost' WHERE id = 'user-2500'`)
+	require.NoError(t, err)
+	_, err = until(0, nil)
+	require.ErrorContains(t, err, `a row of users that begins with ["dev" "user-2500"] cannot be read`)
+	require.ErrorContains(t, err, "ghost")
 }
 
 func revisions(t *testing.T, p Place) {
