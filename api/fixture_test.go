@@ -222,6 +222,9 @@ func (w *world) send(token, method, path string, body any, header ...string) ans
 // still is a synchronization that has no sources and never changes anything.
 type still struct{}
 
+func (still) Verify(context.Context, dirsync.VerifyOptions) (dirsync.VerifyReport, error) {
+	return dirsync.VerifyReport{}, dirsync.ErrNotLeading
+}
 func (still) Plan(context.Context, dirsync.Options) (dirsync.Report, error) {
 	return dirsync.Report{Plan: &dirsync.Plan{}}, nil
 }

@@ -146,6 +146,7 @@ func New(o Options) (*Server, error) {
 	s.objectRoutes()
 	s.operationRoutes()
 	s.syncRoutes()
+	s.verifyRoutes()
 	s.jitRoutes()
 	s.auditRoutes()
 	s.bootstrapRoutes()

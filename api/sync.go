@@ -19,6 +19,7 @@ import (
 type Synchronizer interface {
 	Plan(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
 	Sync(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
+	Verify(ctx context.Context, o dirsync.VerifyOptions) (dirsync.VerifyReport, error)
 	Status() dirsync.Status
 	// Persons tells whether the mapping has a person expression for the
 	// environment (Rule JIT-16).
@@ -92,25 +93,37 @@ func (s *Server) plan(ctx context.Context, in *struct{ Body SyncRequest }) (*str
 
 func (s *Server) synchronize(ctx context.Context, in *struct{ Body SyncRequest }) (*struct{ Body SyncAnswer }, error) {
 	report, err := s.sync.Sync(ctx, s.options(ctx, in.Body))
+	return s.synced(report, err, in.Body.Details)
+}
+
+// synced is the answer to a sync that ended so.
+func (s *Server) synced(report dirsync.Report, err error, details bool) (*struct{ Body SyncAnswer }, error) {
 	var held *dirsync.Held
-	var moved *dirsync.Moved
 	switch {
 	case errors.As(err, &held):
 		p := problem("plan-held", http.StatusConflict, held.Error()).with("hint", held.Hint()).with("digest", held.Digest).with("violations", held.Violations)
-		if answer, err := s.answer(report, in.Body.Details); err == nil {
+		if answer, err := s.answer(report, details); err == nil {
 			p = p.with("text", answer.Body.Text)
 		}
 		return nil, p
-	case errors.As(err, &moved):
-		return nil, problem("plan-moved", http.StatusConflict, moved.Error()).with("moved", moved.What).with("hint", "make the plan anew with ambit plan --out FILE, and look at it again")
-	case errors.Is(err, dirsync.ErrOtherPlan):
-		return nil, problem("other-plan", http.StatusConflict, "the plan is not the one that was accepted any more; look at it again with ambit plan")
-	case errors.Is(err, dirsync.ErrNotLeading):
-		return nil, problem("not-leading", http.StatusConflict, err.Error())
 	case err != nil && (report.Plan == nil || !sourcesFailed(report)):
-		return nil, err
+		return nil, syncProblem(err)
 	}
-	return s.answer(report, in.Body.Details)
+	return s.answer(report, details)
+}
+
+// syncProblem is what a caller is told of a sync's error.
+func syncProblem(err error) error {
+	var moved *dirsync.Moved
+	switch {
+	case errors.As(err, &moved):
+		return problem("plan-moved", http.StatusConflict, moved.Error()).with("moved", moved.What).with("hint", "make the plan anew with ambit plan --out FILE, and look at it again")
+	case errors.Is(err, dirsync.ErrOtherPlan):
+		return problem("other-plan", http.StatusConflict, "the plan is not the one that was accepted any more; look at it again with ambit plan")
+	case errors.Is(err, dirsync.ErrNotLeading):
+		return problem("not-leading", http.StatusConflict, err.Error())
+	}
+	return err
 }
 
 // sourcesFailed tells whether the error of a sync is that of its sources: the

@@ -68,6 +68,31 @@ func (p *packed) value() string {
 	return string(v)
 }
 
+// each calls yield with every value.
+func (d *dictionary) each(p packed, yield func(name, value string)) {
+	for p != "" {
+		name := d.names[p.uvarint()]
+		for range p.uvarint() {
+			yield(name, p.value())
+		}
+	}
+}
+
+// first is an attribute's first value, or "".
+func (d *dictionary) first(p packed, name string) string {
+	wanted, ok := d.numbers[name]
+	for ok && p != "" {
+		n := p.uvarint()
+		values := p.uvarint()
+		for range values {
+			if v := p.value(); n == wanted {
+				return v
+			}
+		}
+	}
+	return ""
+}
+
 // unpack is the inverse of pack. The values share the packed string's memory.
 func (d *dictionary) unpack(p packed) map[string][]string {
 	if p == "" {

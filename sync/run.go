@@ -289,23 +289,13 @@ func (s *Syncer) lose() {
 // read runs a round of each of the sources, side by side. The error joins theirs;
 // without source reports nothing was read.
 func (s *Syncer) read(ctx context.Context, o Options) (Report, error) {
-	if err := s.lead(ctx); err != nil {
+	sources, err := s.chosen(ctx, o.Sources)
+	if err != nil {
 		return Report{}, err
-	}
-	s.mu.Lock()
-	sources := slices.Clone(s.config.Sources)
-	s.mu.Unlock()
-	for _, id := range o.Sources {
-		if !slices.ContainsFunc(sources, func(c Source) bool { return c.ID == id }) {
-			return Report{}, fmt.Errorf("there is no source %q", id)
-		}
 	}
 	report := Report{Sources: []SourceReport{}}
 	if o.NoRead || o.Exactly != nil {
 		return report, nil
-	}
-	if o.Sources != nil {
-		sources = slices.DeleteFunc(sources, func(c Source) bool { return !slices.Contains(o.Sources, c.ID) })
 	}
 	report.Sources = make([]SourceReport, len(sources))
 	var wait sync.WaitGroup
@@ -320,6 +310,26 @@ func (s *Syncer) read(ctx context.Context, o Options) (Report, error) {
 		}
 	}
 	return report, errors.Join(errs...)
+}
+
+// chosen are the configured sources of these ids, all where ids is nil, once it is
+// sure that this process leads.
+func (s *Syncer) chosen(ctx context.Context, ids []directory.SourceID) ([]Source, error) {
+	if err := s.lead(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	sources := slices.Clone(s.config.Sources)
+	s.mu.Unlock()
+	for _, id := range ids {
+		if !slices.ContainsFunc(sources, func(c Source) bool { return c.ID == id }) {
+			return nil, fmt.Errorf("there is no source %q", id)
+		}
+	}
+	if ids != nil {
+		sources = slices.DeleteFunc(sources, func(c Source) bool { return !slices.Contains(ids, c.ID) })
+	}
+	return sources, nil
 }
 
 // defaultTimeout is the longest that a round may take.

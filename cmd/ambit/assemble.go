@@ -367,6 +367,10 @@ func (s synchronizer) Sync(ctx context.Context, o dirsync.Options) (dirsync.Repo
 	return report, err
 }
 
+func (s synchronizer) Verify(ctx context.Context, o dirsync.VerifyOptions) (dirsync.VerifyReport, error) {
+	return s.d.sync.Verify(ctx, o)
+}
+
 func (s synchronizer) Status() dirsync.Status { return s.d.sync.Status() }
 
 func (s synchronizer) Persons(env access.EnvironmentID) bool {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -135,19 +134,8 @@ func (c *command) synchronize(ctx context.Context, path string, r api.SyncReques
 		var a api.SyncAnswer
 		err := client.do(ctx, "POST", path, r, &a)
 		stop()
-		var problem *api.Problem
-		if errors.As(err, &problem) && strings.HasSuffix(problem.Type, ":plan-held") {
-			if text, ok := problem.Members["text"].(string); ok && c.output == "text" {
-				fmt.Fprint(c.out, plain(text))
-			} else if printErr := c.print(problem, nil); printErr != nil {
-				return printErr
-			}
-			hint, _ := problem.Members["hint"].(string)
-			fmt.Fprintf(c.err, "ambit: %s; nothing was changed\nambit: hint: %s\n", problem.Detail, hint)
-			return exit(exitHeld)
-		}
 		if err != nil {
-			return err
+			return c.orHeld(err)
 		}
 		if err := c.print(a, func(w io.Writer) error { return printSync(w, a) }); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 // role is what an attribute of the source is for. One attribute can have several.
 type role struct {
 	id, manager     bool
+	version         bool     // of the entry's state
 	disabled, guest string   // the value that marks the account; anyValue for each
 	first           []string // the names under which rules find its first value
 	all             []string // the names under which rules ask for all its values
@@ -69,6 +70,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 		}
 	}
 	set(c.UniqueID, func(r *role) { r.id = true })
+	set(entryCSN, func(r *role) { r.version = true })
 	if kind == directory.KindUser {
 		u := c.Users
 		set(u.UserName, func(r *role) { r.first = append(r.first, directory.AttrUserName) })
@@ -138,6 +140,9 @@ const (
 	nsUniqueID idForm = "nsUniqueId"
 )
 
+// entryCSN is another after each change of the entry, where the server has it.
+const entryCSN = "entryCSN"
+
 // id is what the attribute's value stands for.
 func (idForm) id(value string) directory.ObjectID { return directory.ObjectID(strings.ToLower(value)) }
 
@@ -189,7 +194,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 	if s.stamps != nil {
 		s.stamps.see(e)
 	}
-	enabled, guest := true, false
+	enabled, guest, version := true, false, ""
 	members := directory.Members{Relation: directory.Member, Whole: true}
 	owners := directory.Members{Relation: directory.Owner, Whole: true}
 	for _, a := range e.attributes {
@@ -199,6 +204,9 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		}
 		if r.id && len(a.values) == 1 {
 			o.ID = s.ids.id(a.values[0])
+		}
+		if r.version && len(a.values) == 1 {
+			version = a.values[0]
 		}
 		if r.members != 0 {
 			members.Add = s.references(members.Add, a, r.members, problem)
@@ -255,6 +263,9 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		if guest {
 			o.Attributes[directory.AttrUserType] = []string{"Guest"}
 		}
+	}
+	if version != "" {
+		o.Attributes[directory.AttrMark] = []string{string(directory.NewMark(version, o, members, owners))}
 	}
 	page.Upserts = append(page.Upserts, directory.Upsert{Object: o})
 	return nil

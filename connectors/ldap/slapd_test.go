@@ -207,6 +207,8 @@ departmentNumber: 1
 	round, err := sourcetest.Collect(t.Context(), source(t, c), directory.Start{Attributes: []string{"DEPARTMENTNUMBER", "departmentNumber", "displayName", "entryUUID", "jpegPhoto", "ou"}})
 	require.NoError(t, err)
 	odd := round.Objects["00000000-0000-4000-8000-0000000000ff"]
+	require.Regexp(t, `^\d{14}\.\d{6}Z#\d{6}#\d{3}#\d{6} [0-9a-f]+$`, odd.Get(directory.AttrMark), "the entryCSN, and a digest")
+	delete(odd.Attributes, directory.AttrMark)
 	require.Equal(t, map[string][]string{
 		directory.AttrUserName: {"odd"}, directory.AttrDisplayName: {"An Alias"}, directory.AttrMail: {"a@contoso.example"},
 		directory.AttrEnabled: {"true"}, directory.AttrUserType: {"Guest"},
