@@ -10,7 +10,7 @@ RACE := ./access/... ./api/... ./audit/... ./connectors/file/... ./connectors/ld
         ./mapping/... ./model/... ./scim/... ./secret/... ./store/... ./sync/... ./tenant/...
 
 # Go leaves folders of this name out of ./...; these hold packages all the same.
-TESTDATA := ./testdata/company ./testdata/loopback ./testdata/rig
+TESTDATA := ./testdata/company ./testdata/histories ./testdata/loopback ./testdata/rig
 
 .PHONY: help
 help: ## print this list
