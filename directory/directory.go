@@ -308,6 +308,15 @@ type Watcher interface {
 	Watch(ctx context.Context, start Start, changed func()) error
 }
 
+// Usage is what reading a source has cost since its connector was made.
+type Usage struct {
+	Requests int64 `json:"requests"` // on the wire, those for tokens and those repeated included
+	Units    int64 `json:"units"`    // of the source's own budget (Rule GRAPH-25)
+}
+
+// Metered is a Reader that counts what reading costs.
+type Metered interface{ Usage() Usage }
+
 // Errors a caller may branch on.
 var (
 	// ErrIncomplete: the round ended before the source said it was finished.

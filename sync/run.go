@@ -358,6 +358,10 @@ func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) S
 		}
 	})
 	report.Elapsed = s.now().Sub(began)
+	if m, ok := c.Reader.(directory.Metered); ok {
+		usage := m.Usage()
+		s.statusOf(c.ID, func(st *SourceStatus) { st.Usage = &usage })
+	}
 	if err != nil {
 		report.Err = fmt.Errorf("read source %s: %w", c.ID, err)
 		if errors.Is(err, store.ErrFenced) {

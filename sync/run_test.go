@@ -150,6 +150,33 @@ func TestRule_GRAPH_27_the_loop_waits_as_long_as_the_source_asks(t *testing.T) {
 	})
 }
 
+// metered counts what its rounds cost.
+type metered struct{ answering }
+
+func (m *metered) Usage() directory.Usage {
+	n := m.rounds.Load()
+	return directory.Usage{Requests: 2 * n, Units: 3 * n}
+}
+
+func TestRule_GRAPH_26_what_reading_costs_is_published(t *testing.T) {
+	a := &metered{answering{answer: func(round int64) error {
+		if round == 2 {
+			return directory.ErrIncomplete // it has cost something all the same
+		}
+		return nil
+	}}}
+	b := &answering{answer: func(int64) error { return nil }}
+	loop(t, []Source{{ID: "a", Reader: a, Interval: time.Minute}, {ID: "b", Reader: b, Interval: time.Minute}}, func(s *Syncer) {
+		time.Sleep(time.Second)
+		require.Equal(t, &directory.Usage{Requests: 2, Units: 3}, s.Status().Sources[0].Usage)
+		require.Nil(t, s.Status().Sources[1].Usage)
+		time.Sleep(65 * time.Second)
+		n := a.rounds.Load()
+		require.Greater(t, n, int64(1))
+		require.Equal(t, &directory.Usage{Requests: 2 * n, Units: 3 * n}, s.Status().Sources[0].Usage)
+	})
+}
+
 func TestRule_REL_14_a_new_configuration_takes_effect_at_once(t *testing.T) {
 	a := &answering{answer: func(int64) error { return nil }}
 	b := &answering{answer: func(int64) error { return nil }}

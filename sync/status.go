@@ -41,6 +41,8 @@ type SourceStatus struct {
 	Problems     []directory.Problem `json:"problems,omitempty"`
 	ProblemCount int                 `json:"problem_count,omitempty"`
 	Rounds       int64               `json:"rounds"` // complete ones, since the start
+	// Usage is what reading has cost, of sources that count it (Rule GRAPH-26).
+	Usage *directory.Usage `json:"usage,omitempty"`
 }
 
 // The states of the newest plan.

@@ -10,6 +10,7 @@ import (
 type syncCollector struct {
 	sync                                                      *dirsync.Syncer
 	age, objects, edges, pending, failures, problems, planned *prometheus.Desc
+	requests, units                                           *prometheus.Desc
 }
 
 func registerSync(r *prometheus.Registry, s *dirsync.Syncer) {
@@ -25,6 +26,8 @@ func registerSync(r *prometheus.Registry, s *dirsync.Syncer) {
 		pending:  desc("pending_edges", "Edges that name something which is not there.", bySource...),
 		failures: desc("failures", "Rounds that failed since the last complete one.", bySource...),
 		problems: desc("problems", "What the last round could not take over.", bySource...),
+		requests: desc("requests_total", "Requests that reading the source has cost, of sources that count them.", bySource...),
+		units:    desc("resource_units_total", "Of the source's own budget, what reading it has cost.", bySource...),
 		planned:  prometheus.NewDesc("ambit_plan_held", "1 while a guard holds the newest plan.", nil, nil),
 	})
 }
@@ -38,7 +41,14 @@ func (c syncCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
 	for _, s := range status.Sources {
+		if s.Usage != nil {
+			counter(c.requests, s.Usage.Requests, string(s.Source))
+			counter(c.units, s.Usage.Units, string(s.Source))
+		}
 		if !s.Completed.IsZero() {
 			gauge(c.age, s.Age.Seconds(), string(s.Source))
 		}

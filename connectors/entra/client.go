@@ -24,6 +24,7 @@ import (
 	kiotaauth "github.com/microsoft/kiota-authentication-azure-go"
 	kiotahttp "github.com/microsoft/kiota-http-go"
 	graphcore "github.com/microsoftgraph/msgraph-sdk-go-core"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ambit-iam/ambit/directory"
 )
@@ -48,6 +49,7 @@ type graph struct {
 	adapter    abstractions.RequestAdapter
 	credential *credential
 	wire       *wire
+	turn       *semaphore.Weighted
 
 	now   func() time.Time
 	sleep func(context.Context, time.Duration) error
@@ -75,7 +77,11 @@ func newGraph(c Config) (*graph, error) {
 			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", c.CAFile)
 		}
 	}
-	g := &graph{config: c, endpoint: endpoint, wire: &wire{base: base}, now: time.Now, sleep: sleep}
+	g := &graph{
+		config: c, endpoint: endpoint, wire: &wire{base: base, graph: endpoint.Host, budget: newBudget(c.ResourceUnits)},
+		turn: semaphore.NewWeighted(1), now: time.Now, sleep: sleep,
+	}
+	g.wire.now = func() time.Time { return g.now() }
 	if g.credential, err = newCredential(c, g.wire); err != nil {
 		return nil, err
 	}
@@ -89,7 +95,7 @@ func newGraph(c Config) (*graph, error) {
 			wait, ok := retryAfter(r.Header, g.now())
 			return ok && wait <= sdkWait
 		},
-	})
+	}, kiotahttp.NewCompressionOptionsReference(false)) // bodies are small, and not every way to Graph takes compressed ones
 	if err != nil {
 		return nil, fmt.Errorf("set up the SDK's middleware: %w", err)
 	}
@@ -119,6 +125,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 // too large, and notes what the SDK's errors leave out.
 type wire struct {
 	base            *http.Transport
+	graph           string // the host of which units are counted
+	budget          *budget
+	now             func() time.Time
 	requests, units atomic.Int64
 }
 
@@ -155,8 +164,8 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		note.failed = err
 		return nil, err
 	}
-	if units, err := strconv.ParseInt(resp.Header.Get("X-Ms-Resource-Unit"), 10, 64); err == nil {
-		w.units.Add(units)
+	if r.URL.Host == w.graph && !strings.HasSuffix(r.URL.Path, "/$batch") { // what is in it counts by itself
+		w.spend(resp.Header)
 	}
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
@@ -170,11 +179,22 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		note.refused(resp.StatusCode, body)
-		note.retryAfter, note.asked = retryAfter(resp.Header, time.Now())
+		note.retryAfter, note.asked = retryAfter(resp.Header, w.now())
 	default:
 		resp.Body = &bounded{resp.Body, maxBody}
 	}
 	return resp, nil
+}
+
+// spend counts what an answer has cost (Rules GRAPH-25, GRAPH-26).
+func (w *wire) spend(h http.Header) {
+	units, err := strconv.Atoi(h.Get("X-Ms-Resource-Unit"))
+	if err != nil || units < 1 {
+		units = 1
+	}
+	w.units.Add(int64(units))
+	share, _ := strconv.ParseFloat(h.Get("X-Ms-Throttle-Limit-Percentage"), 64) // absent below 0.8
+	w.budget.spend(w.now(), units, share)
 }
 
 // bounded is a body that fails when it is longer than it may be.
@@ -257,6 +277,8 @@ type request struct {
 	low bool
 	// headers are further ones, by name.
 	headers map[string]string
+	// body is sent along, as JSON; nil for none.
+	body []byte
 }
 
 // information is the SDK's request.
@@ -285,7 +307,8 @@ func (g *graph) information(r request) (*abstractions.RequestInformation, error)
 	return info, nil
 }
 
-// own refuses a link to another place than the configured endpoint (Rule SEC-4).
+// own refuses a link to another place than the configured endpoint (Rules SEC-4,
+// GRAPH-43).
 func (g *graph) own(link string) error {
 	u, err := url.Parse(link)
 	if err != nil {
@@ -300,70 +323,117 @@ func (g *graph) own(link string) error {
 // get asks until there is an answer, and decodes it. An answer that Graph means
 // is a *refusal; what else stands in the way wraps one of the directory's errors.
 func (g *graph) get(ctx context.Context, r request, into any) error {
-	pauses := &backoff.ExponentialBackOff{InitialInterval: 250 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: time.Minute}
-	pauses.Reset()
-	var waited time.Duration
-	renewed := false
-	for attempt := 1; ; attempt++ {
+	// One request at a time: while one waits for the service, all do (Rule GRAPH-27).
+	if err := g.turn.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("%w: %w", directory.ErrIncomplete, context.Cause(ctx))
+	}
+	defer g.turn.Release(1)
+	return g.ask(ctx, r, into)
+}
+
+// ask is get for who has the turn.
+func (g *graph) ask(ctx context.Context, r request, into any) error {
+	p := g.newPatience()
+	for {
 		note := &exchange{}
 		err := ctx.Err()
 		if err == nil {
 			err = g.once(ctx, r, note, into)
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			return nil
-		case ctx.Err() != nil:
-			return fmt.Errorf("%w: %w", directory.ErrIncomplete, context.Cause(ctx))
 		}
-		var refused *refusal
-		busy := false
-		switch {
-		case !errors.As(err, &refused):
-			var end permanent
-			if errors.Is(err, directory.ErrAuth) || errors.Is(err, errLink) || errors.As(err, &end) || attempt == attempts {
-				return classify(err, note)
-			}
-		case refused.status == http.StatusUnauthorized && !renewed:
-			// The token may have run out on the way, or been revoked.
-			renewed = true
-			g.credential.renew()
-			continue
-		case refused.status == http.StatusUnauthorized:
-			return fmt.Errorf("%w: %w", directory.ErrAuth, err)
-		case refused.status == http.StatusForbidden:
-			return fmt.Errorf("%w: %w; grant the application permission %s", directory.ErrAuth, err, r.needs)
-		case refused.status == http.StatusTooManyRequests || refused.status >= 500 && refused.status != http.StatusNotImplemented || refused.status == http.StatusRequestTimeout:
-			busy = true
-		default:
+		if err := p.again(ctx, err, note, r.needs); err != nil {
 			return err
 		}
-		wait := note.retryAfter
-		if !note.asked {
-			wait = pauses.NextBackOff()
-		}
-		if waited += wait; waited > seconds(g.config.MaxWaitSeconds, defaultMaxWait) {
-			if busy {
-				return fmt.Errorf("%w: %w: %w", directory.ErrIncomplete, err, &directory.Throttled{RetryAfter: wait})
-			}
+	}
+}
+
+// patience is how often and how long a request is tried (Rules GRAPH-27,
+// GRAPH-28).
+type patience struct {
+	graph   *graph
+	pauses  backoff.ExponentialBackOff
+	waited  time.Duration
+	attempt int
+	renewed bool
+}
+
+func (g *graph) newPatience() *patience {
+	p := &patience{graph: g, pauses: backoff.ExponentialBackOff{InitialInterval: 250 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: time.Minute}}
+	p.pauses.Reset()
+	return p
+}
+
+// busy tells whether the service may answer later what it did not now. A 424 is
+// one of a batch that waited for another of it (Rule GRAPH-24).
+func busy(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusFailedDependency:
+		return true
+	}
+	return status >= http.StatusInternalServerError && status != http.StatusNotImplemented
+}
+
+// again waits until what failed can be tried once more, or says why it is not.
+func (p *patience) again(ctx context.Context, err error, note *exchange, needs string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", directory.ErrIncomplete, context.Cause(ctx))
+	}
+	p.attempt++
+	var refused *refusal
+	var end permanent
+	switch {
+	case !errors.As(err, &refused):
+		if errors.Is(err, directory.ErrAuth) || errors.Is(err, errLink) || errors.As(err, &end) || p.attempt == attempts {
 			return classify(err, note)
 		}
-		if err := g.sleep(ctx, wait); err != nil {
-			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
-		}
+	case refused.status == http.StatusUnauthorized && !p.renewed:
+		// The token may have run out on the way, or been revoked.
+		p.renewed = true
+		p.graph.credential.renew()
+		return nil
+	case refused.status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: %w", directory.ErrAuth, err)
+	case refused.status == http.StatusForbidden:
+		return fmt.Errorf("%w: %w; grant the application permission %s", directory.ErrAuth, err, needs)
+	case !busy(refused.status):
+		return err
 	}
+	wait := note.retryAfter
+	if !note.asked {
+		wait = p.pauses.NextBackOff()
+	}
+	if p.waited += wait; p.waited > seconds(p.graph.config.MaxWaitSeconds, defaultMaxWait) {
+		if refused != nil {
+			return fmt.Errorf("%w: %w: %w", directory.ErrIncomplete, err, &directory.Throttled{RetryAfter: wait})
+		}
+		return classify(err, note)
+	}
+	if err := p.graph.sleep(ctx, wait); err != nil {
+		return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
+	}
+	return nil
 }
 
 // errLink is a link that is not followed.
 var errLink = errors.New("link refused")
 
-// once asks once.
+// once asks once, when the budget allows it.
 func (g *graph) once(ctx context.Context, r request, note *exchange, into any) error {
+	if wait := g.wire.budget.wait(g.now()); wait > 0 {
+		if err := g.sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, exchangeKey{}, note), seconds(g.config.TimeoutSeconds, defaultTimeout))
 	defer cancel()
 	info, err := g.information(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errLink, err)
+	}
+	if r.body != nil {
+		info.SetStreamContentAndContentType(r.body, "application/json")
 	}
 	answer, err := g.adapter.SendPrimitive(ctx, info, "[]byte", nil)
 	var refused *abstractions.ApiError
@@ -374,7 +444,10 @@ func (g *graph) once(ctx context.Context, r request, note *exchange, into any) e
 		return g.noToken(err, note)
 	}
 	body, _ := answer.([]byte)
-	if err := json.Unmarshal(body, into); err != nil {
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\uFEFF")), into); err != nil {
 		return fmt.Errorf("decode the answer of %d bytes: %w", len(body), err)
 	}
 	return nil
@@ -410,12 +483,12 @@ func classify(err error, note *exchange) error {
 	return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 }
 
-// list reads a list to its end.
-func (g *graph) list(ctx context.Context, r request, take func(object) error) error {
+// pages reads a list to its end. first decodes its first page.
+func (g *graph) pages(ctx context.Context, r request, first func(any) error, take func(object) error) error {
 	visited := map[string]bool{}
-	for {
+	for next := first; ; {
 		var p page
-		if err := g.get(ctx, r, &p); err != nil {
+		if err := next(&p); err != nil {
 			return err
 		}
 		if p.Value == nil {
@@ -434,5 +507,6 @@ func (g *graph) list(ctx context.Context, r request, take func(object) error) er
 		}
 		visited[p.Next] = true
 		r.link = p.Next
+		next = func(into any) error { return g.get(ctx, r, into) }
 	}
 }

@@ -2,7 +2,7 @@
 // managers, members and owners, in full once and by delta query after that.
 //
 // The SDK builds, authorizes and sends the requests. Pages are decoded here from
-// the raw body, since much turns on the difference between a property that is
+// the raw body (Rule GRAPH-41), since much turns on the difference between a property that is
 // absent and one that is null (Rule GRAPH-16). A round is complete when the delta
 // links of users and of groups have both arrived, and only then (Rule GRAPH-13).
 //
@@ -41,6 +41,9 @@ type Config struct {
 	// WorkloadIdentity is the file in which the platform keeps a federated token.
 	WorkloadIdentity string `yaml:"workload_identity"`
 	ManagedIdentity  bool   `yaml:"managed_identity"`
+	// DefaultCredential tries what azidentity finds on the machine: the variables
+	// AZURE_…, a federated token, a managed identity, command line tools.
+	DefaultCredential bool `yaml:"default_credential"`
 
 	// GraphEndpoint and Authority replace the cloud's, such as
 	// https://graph.example.com. CAFile holds the certificates, in PEM, that theirs
@@ -56,6 +59,9 @@ type Config struct {
 	MaxWaitSeconds int `yaml:"max_wait_seconds"`
 	// TimeoutSeconds is how long one request may take; 100 where it is absent.
 	TimeoutSeconds int `yaml:"timeout_seconds"`
+	// ResourceUnits are what may be spent in ten seconds (Rule GRAPH-25); 3500 where
+	// it is absent, which Graph allows in every tenant.
+	ResourceUnits int `yaml:"resource_units"`
 }
 
 const (
@@ -108,11 +114,11 @@ func (c Config) Validate() error {
 	if _, ok := clouds()[c.Cloud]; !ok && c.Cloud != "" {
 		fault("cloud: %q is none of global, us_government, us_government_dod and china", c.Cloud)
 	}
-	given := []bool{c.ClientSecret != "", c.ClientCertificate != "", c.WorkloadIdentity != "", c.ManagedIdentity}
+	given := []bool{c.ClientSecret != "", c.ClientCertificate != "", c.WorkloadIdentity != "", c.ManagedIdentity, c.DefaultCredential}
 	if n := len(slices.DeleteFunc(given, func(b bool) bool { return !b })); n != 1 {
-		fault("client_secret, client_certificate, workload_identity, managed_identity: want exactly one of them")
+		fault("client_secret, client_certificate, workload_identity, managed_identity, default_credential: want exactly one of them")
 	}
-	if c.ClientID == "" && !c.ManagedIdentity {
+	if c.ClientID == "" && !c.ManagedIdentity && !c.DefaultCredential {
 		fault("client_id: want the app registration's id")
 	}
 	if c.CertificatePassword != "" && c.ClientCertificate == "" {
@@ -145,6 +151,9 @@ func (c Config) Validate() error {
 	}
 	if c.TimeoutSeconds < 0 {
 		fault("timeout_seconds: want a positive number")
+	}
+	if c.ResourceUnits < 0 {
+		fault("resource_units: want a positive number")
 	}
 	return errors.Join(faults...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/ambit-iam/ambit/directory"
 )
@@ -23,6 +26,7 @@ type credential struct {
 	mu      sync.Mutex
 	current azcore.TokenCredential
 	claims  string
+	roles   []string // the permissions that the newest token names
 }
 
 // newCredential makes the configured one, and no other (Rule GRAPH-2).
@@ -76,6 +80,11 @@ func newCredential(c Config, w *wire) (*credential, error) {
 			})
 		}}, nil
 	}
+	if c.DefaultCredential {
+		return &credential{make: func() (azcore.TokenCredential, error) {
+			return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, TenantID: c.TenantID, DisableInstanceDiscovery: own})
+		}}, nil
+	}
 	return &credential{make: func() (azcore.TokenCredential, error) {
 		managed := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: patient}
 		if c.ClientID != "" {
@@ -102,8 +111,33 @@ func (c *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	token, err := c.current.GetToken(ctx, o)
 	if err == nil {
 		c.claims = ""
+		c.roles = roles(token.Token)
 	}
 	return token, err
+}
+
+// roles are the permissions that a token names. It is Graph's to verify and to
+// read: for us it says what we may do, if it can be read, and nothing otherwise.
+func roles(token string) []string {
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
+	if err != nil {
+		return nil
+	}
+	var claims struct {
+		Roles []string `json:"roles"`
+	}
+	if parsed.UnsafeClaimsWithoutVerification(&claims) != nil {
+		return nil
+	}
+	return claims.Roles
+}
+
+// holds tells whether the newest token names the permission, and whether that is
+// known.
+func (c *credential) holds(permission string) (held, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.roles, permission), c.roles != nil
 }
 
 // renew makes the next token a new one, whatever the cache holds.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ambit-iam/ambit/directory"
 )
@@ -16,9 +17,11 @@ import (
 type cursor struct {
 	Identity identity `json:"identity"`
 	// Mode is empty between rounds.
-	Mode   mode `json:"mode,omitempty"`
-	Users  half `json:"users"`
-	Groups half `json:"groups"`
+	Mode mode `json:"mode,omitempty"`
+	// At is when the links between rounds were given (Rule GRAPH-18).
+	At     time.Time `json:"at,omitzero"`
+	Users  half      `json:"users"`
+	Groups half      `json:"groups"`
 }
 
 type mode string
@@ -51,6 +54,10 @@ type half struct {
 	Removed []directory.ObjectID `json:"removed,omitempty"`
 	// Again are the objects to read directly at the round's end.
 	Again []directory.ObjectID `json:"again,omitempty"`
+	// Hidden are the groups that hide their members: true where these are not known
+	// to us. Shown: one has shown us one.
+	Hidden map[directory.ObjectID]bool `json:"hidden,omitempty"`
+	Shown  bool                        `json:"shown,omitempty"`
 }
 
 func (c cursor) bytes() []byte {

@@ -125,10 +125,19 @@ func (x *reading) user(further []string) bool {
 }
 
 // visible tells whether the property that every object of the type has can be
-// seen, as far as the entry must name it.
+// seen. Where it is left out as unchanged, a null elsewhere may be one that was
+// cleared or one that may not be read (Rules GRAPH-4, GRAPH-16).
 func (x *reading) visible(property string) bool {
 	named, null := x.is(property)
-	return !null && (named || !x.whole)
+	if named || x.whole {
+		return named && !null
+	}
+	for _, raw := range x.object {
+		if string(raw) == "null" {
+			return false
+		}
+	}
+	return true
 }
 
 // managerDelta reads the annotation, and tells whether it can be judged by: one

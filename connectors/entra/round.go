@@ -48,8 +48,9 @@ type round struct {
 // things share costs a needless read.
 type said struct {
 	seed    maphash.Seed
-	objects map[uint64]uint64 // by id: what was said of it
-	edges   map[uint64]bool   // true: is there, false: is gone
+	objects map[uint64]uint64      // by id: what was said of it
+	edges   map[uint64]bool        // true: is there, false: is gone
+	there   map[directory.Kind]int // how many objects it said are there
 	// remarks are shown once a round, not once an object.
 	remarks map[string]remark
 
@@ -61,7 +62,7 @@ type said struct {
 }
 
 func newSaid() *said {
-	return &said{seed: maphash.MakeSeed(), objects: map[uint64]uint64{}, edges: map[uint64]bool{}, remarks: map[string]remark{}}
+	return &said{seed: maphash.MakeSeed(), objects: map[uint64]uint64{}, edges: map[uint64]bool{}, there: map[directory.Kind]int{}, remarks: map[string]remark{}}
 }
 
 // remark is how many objects something is to be said of, and one of them.
@@ -77,6 +78,7 @@ type side struct {
 	name   string
 	needs  string
 	begins func() (*abstractions.RequestInformation, error)
+	counts func() (*abstractions.RequestInformation, error)
 	ahead  *page
 	again  map[directory.ObjectID]bool
 }
@@ -84,16 +86,22 @@ type side struct {
 // saidGone stands for what is said of an object that is gone.
 const saidGone = 0
 
+// newRound makes a round that is read from the cursor on. The SDK's own spelling of
+// delta is sent (Rule GRAPH-6).
 func newRound(ctx context.Context, g *graph, c cursor, s selection, before *said, yield func(directory.Page) error) *round {
 	r := &round{ctx: ctx, graph: g, cursor: c, selection: s, yield: yield, said: before}
 	r.halves = []*side{
 		{half: &r.cursor.Users, kind: directory.KindUser, name: "users", needs: "User.Read.All", begins: func() (*abstractions.RequestInformation, error) {
 			return users.NewUsersRequestBuilderInternal(map[string]string{}, g.adapter).Delta().ToGetRequestInformation(ctx,
 				&users.DeltaRequestBuilderGetRequestConfiguration{QueryParameters: &users.DeltaRequestBuilderGetQueryParameters{Select: s.users}})
+		}, counts: func() (*abstractions.RequestInformation, error) {
+			return users.NewCountRequestBuilderInternal(map[string]string{}, g.adapter).ToGetRequestInformation(ctx, nil)
 		}},
 		{half: &r.cursor.Groups, kind: directory.KindGroup, name: "groups", needs: "GroupMember.Read.All", begins: func() (*abstractions.RequestInformation, error) {
 			return groups.NewGroupsRequestBuilderInternal(map[string]string{}, g.adapter).Delta().ToGetRequestInformation(ctx,
 				&groups.DeltaRequestBuilderGetRequestConfiguration{QueryParameters: &groups.DeltaRequestBuilderGetQueryParameters{Select: s.groups}})
+		}, counts: func() (*abstractions.RequestInformation, error) {
+			return groups.NewCountRequestBuilderInternal(map[string]string{}, g.adapter).ToGetRequestInformation(ctx, nil)
 		}},
 	}
 	for _, h := range r.halves {
@@ -131,7 +139,11 @@ func (r *round) readAhead(h *side) error {
 // fetch gets the page at the half's link.
 func (r *round) fetch(h *side) (*page, error) {
 	var p page
-	err := r.graph.get(r.ctx, request{link: h.Link, build: h.begins, needs: h.needs, low: r.cursor.Mode == full}, &p)
+	ask := request{link: h.Link, build: h.begins, needs: h.needs, low: r.cursor.Mode == full}
+	if r.cursor.Mode == delta {
+		ask.headers = map[string]string{"Prefer": "return=minimal"} // Rule GRAPH-16
+	}
+	err := r.graph.get(r.ctx, ask, &p)
 	var refused *refusal
 	switch {
 	case errors.Is(err, directory.ErrAuth), errors.Is(err, directory.ErrIncomplete):
@@ -210,11 +222,9 @@ func (r *round) take(h *side, value []object) (directory.Page, error) {
 		if r.says(h, id, r.content(o)) {
 			r.upsert(h, id, o, &out)
 		}
-		for property, relation := range map[string]directory.Relation{"members@delta": directory.Member, "owners@delta": directory.Owner} {
-			if raw, ok := o[property]; ok && h.kind == directory.KindGroup {
-				if err := r.takeEdges(h, id, relation, raw, &out); err != nil {
-					return out, fmt.Errorf("%s of group %s: %w", property, id, err)
-				}
+		if h.kind == directory.KindGroup {
+			if err := r.takeRelations(h, id, o, &out); err != nil {
+				return out, fmt.Errorf("group %s: %w", id, err)
 			}
 		}
 	}
@@ -229,6 +239,13 @@ func (o object) id() (directory.ObjectID, error) {
 	return directory.ObjectID(id), nil
 }
 
+// text is a property's value, "" if it is no text.
+func (o object) text(property string) string {
+	var text string
+	_ = json.Unmarshal(o[property], &text) // what is no text is none
+	return text
+}
+
 func (o object) removed() bool {
 	_, ok := o["@removed"]
 	return ok
@@ -237,25 +254,48 @@ func (o object) removed() bool {
 // takeRemoved notes that an object is gone, softly or for good: both end access
 // at once (Rule GRAPH-12).
 func (r *round) takeRemoved(h *side, id directory.ObjectID) {
+	delete(h.Hidden, id)
 	if r.says(h, id, saidGone) {
 		h.Removed = append(h.Removed, id)
 	}
 }
 
-// takeEdges reads a part of a group's edges (Rules GRAPH-11, GRAPH-14).
-func (r *round) takeEdges(h *side, group directory.ObjectID, relation directory.Relation, raw json.RawMessage, out *directory.Page) error {
+// takeRelations reads a part of a group's members and owners.
+func (r *round) takeRelations(h *side, id directory.ObjectID, o object, out *directory.Page) error {
+	shows := false
+	for property, relation := range map[string]directory.Relation{"members@delta": directory.Member, "owners@delta": directory.Owner} {
+		raw, ok := o[property]
+		if !ok {
+			continue
+		}
+		added, err := r.takeEdges(h, id, relation, raw, out)
+		if err != nil {
+			return fmt.Errorf("%s: %w", property, err)
+		}
+		shows = shows || added > 0 && relation == directory.Member
+	}
+	if h.Hidden[id] && r.cursor.Mode == delta && o["visibility"] != nil && !o.hidesMembers() {
+		h.readAgain(id) // its members were not told of
+	}
+	h.noteHidden(id, o, shows)
+	return nil
+}
+
+// takeEdges reads a part of a group's edges (Rules GRAPH-11, GRAPH-14), and
+// returns how many there are of those that it adds.
+func (r *round) takeEdges(h *side, group directory.ObjectID, relation directory.Relation, raw json.RawMessage, out *directory.Page) (added int, err error) {
 	var list []struct {
 		Type    string          `json:"@odata.type"`
 		ID      string          `json:"id"`
 		Removed json.RawMessage `json:"@removed"`
 	}
 	if err := json.Unmarshal(raw, &list); err != nil {
-		return err
+		return 0, err
 	}
 	m := directory.Members{Group: group, Relation: relation}
 	for _, far := range list {
 		if far.ID == "" {
-			return errors.New("an edge has no id")
+			return 0, errors.New("an edge has no id")
 		}
 		isThere := far.Removed == nil
 		k := r.hash(string(group), relation.String(), far.ID)
@@ -276,7 +316,7 @@ func (r *round) takeEdges(h *side, group directory.ObjectID, relation directory.
 	if len(list) > 0 {
 		out.Members = append(out.Members, m)
 	}
-	return nil
+	return len(m.Add), nil
 }
 
 // takeFar looks at an edge's far end. If the round said that it is gone, it may
@@ -300,6 +340,11 @@ func (r *round) says(h *side, id directory.ObjectID, content uint64) bool {
 		h.readAgain(id)
 	}
 	r.said.objects[k] = content
+	if is, was := content != saidGone, again && before != saidGone; is && !was {
+		r.said.there[h.kind]++
+	} else if was && !is {
+		r.said.there[h.kind]--
+	}
 	return !again || before != content
 }
 

@@ -292,6 +292,7 @@ func TestRule_GRAPH_9_what_rules_name_is_selected(t *testing.T) {
 
 	_, err = sourcetest.Collect(t.Context(), s, directory.Start{Cursor: round.Cursor})
 	require.ErrorIs(t, err, directory.ErrCursorExpired, "Rule SRC-2: other attributes are another identity")
+	// Rule GRAPH-10: what Graph does not follow, and what there is not, are errors.
 	for name, want := range map[string]string{"nonsense": "Could not find a property", "skills": "not trackable", "a;b": "no such property"} {
 		_, err = sourcetest.Collect(t.Context(), s, directory.Start{Attributes: []string{name}})
 		require.ErrorContains(t, err, want)
@@ -736,6 +737,7 @@ func TestTokens(t *testing.T) {
 	})
 }
 
+// Rule GRAPH-43 is this rule for Graph.
 func TestRule_SEC_4_a_secret_goes_to_the_configured_host_only(t *testing.T) {
 	asked := 0
 	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
@@ -879,6 +881,31 @@ func TestRule_SRC_2_a_cursor_is_of_one_tenant_and_endpoint(t *testing.T) {
 	require.ErrorIs(t, err, directory.ErrCursorExpired, "a cursor between rounds resumes none")
 }
 
+func TestRule_SRC_2_a_round_resumed_at_an_earlier_page_says_everything_after_it(t *testing.T) {
+	server := serve(t, graphtest.Options{PageSize: 3, EdgesPerEntry: 2})
+	server.Load(company.Small())
+	s, _ := patient(t, server)
+	m := newMirror()
+	pages := 0
+	var mode *directory.Mode
+	// The source hands on nine pages, of which the store keeps three.
+	stored := &mirror{}
+	err := m.read(s, &mode, func() error {
+		if pages++; pages == 4 {
+			*stored = *m.clone()
+		}
+		if pages == 9 {
+			server.Arm(graphtest.Cut().At(graphtest.Continuations), -1)
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, directory.ErrIncomplete)
+	require.Equal(t, 9, pages)
+	server.Disarm()
+	stored.sync(t, s) // the same process, which has said more than is kept
+	stored.equalsFullRead(t, server)
+}
+
 func TestUsageIsCounted(t *testing.T) {
 	server := few(t)
 	s := source(t, server)
@@ -894,6 +921,7 @@ func TestUsageIsCounted(t *testing.T) {
 	require.Positive(t, low, "Rule GRAPH-26: a full round lets others go first")
 }
 
+// Rule GRAPH-41: pages are decoded from their bytes.
 func FuzzPage(f *testing.F) {
 	f.Add(`{"value":[{"id":"a","displayName":"A","userPrincipalName":"a@b","manager@delta":[{"id":"b"}]}],"@odata.deltaLink":"x"}`, true)
 	f.Add(`{"value":[{"id":"g","displayName":"G","members@delta":[{"@odata.type":"#microsoft.graph.user","id":"a","@removed":{"reason":"deleted"}}]}],"@odata.nextLink":"x"}`, false)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/ambit-iam/ambit/directory"
 )
@@ -32,15 +33,9 @@ func New(c Config) (*Source, error) {
 	return &Source{config: c, graph: g}, nil
 }
 
-// Usage is what reading has cost since the source was made.
-type Usage struct {
-	Requests int64 // on the wire, those for tokens and those repeated included
-	Units    int64 // resource units that Graph counted (Rule GRAPH-25)
-}
-
 // Usage returns what reading has cost (Rule GRAPH-26).
-func (s *Source) Usage() Usage {
-	return Usage{Requests: s.graph.wire.requests.Load(), Units: s.graph.wire.units.Load()}
+func (s *Source) Usage() directory.Usage {
+	return directory.Usage{Requests: s.graph.wire.requests.Load(), Units: s.graph.wire.units.Load()}
 }
 
 // maxRestarts is how many rounds in a row may end by a dead link before that is
@@ -63,12 +58,29 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 	// It is minutes to the next round.
 	defer s.graph.wire.base.CloseIdleConnections()
 	r := newRound(ctx, s.graph, c, sel, s.saidBefore(start), yield)
+	given := c.At
 	if err := s.run(r, begin); err != nil {
 		s.broken.Store(r.said)
-		return err
+		return silence(err, given, s.graph.now())
 	}
 	s.restarts.Store(0)
 	return nil
+}
+
+// How long Graph knows its links, and how long before their end that is told (Rule
+// GRAPH-18).
+const (
+	linkLife  = 7 * 24 * time.Hour
+	warnAfter = 5 * 24 * time.Hour
+)
+
+// silence adds to an error that the links will soon be dead.
+func silence(err error, given, now time.Time) error {
+	old := now.Sub(given)
+	if given.IsZero() || old < warnAfter {
+		return err
+	}
+	return fmt.Errorf("%w; nothing was read to its end for %d days: after %d Graph forgets where to go on, and everything is read again", err, old/(24*time.Hour), linkLife/(24*time.Hour))
 }
 
 // saidBefore is what the round that is resumed has said so far, as far as this
@@ -94,6 +106,9 @@ func (s *Source) run(r *round, begin func(directory.Mode) error) error {
 		if err := r.readAhead(h); err != nil {
 			return s.ended(err)
 		}
+	}
+	if r.sawNothing() {
+		return fmt.Errorf("%s was granted, and what it shows is not told of as a change: %w", memberReadHidden, directory.ErrCursorExpired)
 	}
 	mode := directory.Delta
 	if r.cursor.Mode == full {

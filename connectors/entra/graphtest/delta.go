@@ -84,7 +84,7 @@ func (s *Server) delta(kind string, r *http.Request, fault Fault) answer {
 		if len(selects) == 0 && kind == "groups" {
 			selects = []string{"displayName", members} // Rule GRAPH-9
 		}
-		rd = s.begin(kind, r.URL.Path, selects, 0, fault)
+		rd = s.begin(kind, r.URL.Path, selects, 0, false, fault)
 		if strings.EqualFold(r.Form.Get("$deltatoken"), "latest") { // Rule GRAPH-17
 			rd.entries, rd.pages = nil, nil
 		}
@@ -96,7 +96,7 @@ func (s *Server) delta(kind string, r *http.Request, fault Fault) answer {
 		}
 		rd, number = l.round, l.page
 		if rd == nil {
-			rd = s.begin(kind, r.URL.Path, l.selects, l.since, fault)
+			rd = s.begin(kind, r.URL.Path, l.selects, l.since, prefersMinimal(r), fault)
 		}
 	}
 	p := &page{round: rd, number: number, value: []entry{}, request: r}
@@ -117,7 +117,17 @@ func (s *Server) delta(kind string, r *http.Request, fault Fault) answer {
 	} else {
 		body["@odata.deltaLink"] = p.delta
 	}
-	return reply(http.StatusOK, body)
+	a := reply(http.StatusOK, body)
+	if prefersMinimal(r) {
+		a.header.Set("Preference-Applied", "return=minimal")
+	}
+	return a
+}
+
+// prefersMinimal tells whether unchanged properties are to be left out (Rule
+// GRAPH-16).
+func prefersMinimal(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Prefer"), "return=minimal")
 }
 
 // issue makes a link. Tokens are opaque, their names come in mixed case, and
@@ -137,7 +147,7 @@ func (s *Server) issue(path string, l *link) string {
 }
 
 // begin works out a round: what changed after since, in what is selected.
-func (s *Server) begin(kind, path string, selects []string, since int64, fault Fault) *round {
+func (s *Server) begin(kind, path string, selects []string, since int64, minimal bool, fault Fault) *round {
 	rd := &round{kind: kind, path: path, selects: selects, upto: s.state.number}
 	if fault.stale > 0 {
 		rd.upto = max(since, s.state.number-fault.stale)
@@ -148,7 +158,7 @@ func (s *Server) begin(kind, path string, selects []string, since int64, fault F
 		if o.kind != of {
 			continue
 		}
-		chunks := s.changes(o, selects, since, rd.upto)
+		chunks := s.changes(o, selects, since, rd.upto, minimal)
 		if len(chunks) > 0 {
 			first, rest = append(first, chunks[0]), append(rest, chunks[1:]...)
 		}
@@ -166,7 +176,7 @@ func (s *Server) begin(kind, path string, selects []string, since int64, fault F
 }
 
 // changes are the entries of one object, more than one if it has many edges.
-func (s *Server) changes(o *object, selects []string, since, upto int64) []entry {
+func (s *Server) changes(o *object, selects []string, since, upto int64, minimal bool) []entry {
 	changed := func(n int64) bool { return n > since && n <= upto }
 	if o.state != live {
 		if !changed(o.changed) {
@@ -183,7 +193,7 @@ func (s *Server) changes(o *object, selects []string, since, upto int64) []entry
 	edges := map[string][]any{}
 	longest := 0
 	for _, e := range s.state.out[o.id] {
-		if !changed(e.changed) || !slices.Contains(selects, e.relation) {
+		if !changed(e.changed) || !slices.Contains(selects, e.relation) || e.relation == members && !s.shows(o) {
 			continue
 		}
 		x := map[string]any{"@odata.type": s.state.kind(e.to), "id": e.to}
@@ -196,10 +206,14 @@ func (s *Server) changes(o *object, selects []string, since, upto int64) []entry
 	if !differs && longest == 0 {
 		return nil
 	}
+	named := selects
+	if minimal && !changed(o.changed) { // what is new, or was restored, comes whole
+		named = slices.DeleteFunc(slices.Clone(selects), func(name string) bool { return !changed(o.properties[name].changed) })
+	}
 	var out []entry
 	size := s.options.EdgesPerEntry
 	for from := 0; from == 0 || from < longest; from += size {
-		e := entry(o.render(selects))
+		e := entry(o.render(named))
 		for relation, list := range edges {
 			if from < len(list) {
 				e[relation+"@delta"] = list[from:min(from+size, len(list))]

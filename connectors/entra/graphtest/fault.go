@@ -2,6 +2,9 @@ package graphtest
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,10 +24,12 @@ const (
 	Starts                          // of a delta round without a token
 	Polls                           // of a delta round, by deltaLink
 	Continuations                   // by nextLink
-	Reads                           // of one object, or a group's members
+	Reads                           // of one object, a group's members, or a count
+	Batches                         // as a whole; what is in them is Reads
+	Subscriptions                   // to notifications
 	Begins        = Starts | Polls
 	Pages         = Begins | Continuations
-	Graph         = Pages | Reads
+	Graph         = Pages | Reads | Batches
 )
 
 // Fault is one way in which the service misbehaves. Arm it.
@@ -33,6 +38,7 @@ type Fault struct {
 	where Where
 	path  string
 	stale int64
+	odds  func() bool // nil: always
 
 	round  func(s *Server, rd *round)
 	page   func(s *Server, p *page)
@@ -50,6 +56,13 @@ func (f Fault) At(where Where) Fault {
 // On is the fault for paths that contain the text, such as "groups".
 func (f Fault) On(path string) Fault {
 	f.path = path
+	return f
+}
+
+// Sometimes is the fault for a share of the requests that it is for.
+func (f Fault) Sometimes(seed uint64, share float64) Fault {
+	r := rand.New(rand.NewPCG(seed, 3))
+	f.odds = func() bool { return r.Float64() < share }
 	return f
 }
 
@@ -77,7 +90,7 @@ func (s *Server) Disarm() {
 // take finds the fault for a request and uses it up.
 func (s *Server) take(r *http.Request) Fault {
 	for _, f := range s.faults {
-		if f.times != 0 && f.where&where(r) != 0 && strings.Contains(r.URL.Path, f.path) {
+		if f.times != 0 && f.where&where(r) != 0 && strings.Contains(r.URL.Path, f.path) && (f.odds == nil || f.odds()) {
 			f.times--
 			return f.Fault
 		}
@@ -369,6 +382,68 @@ func BadText() Fault {
 func UnknownType() Fault {
 	return Fault{name: "unknown type", where: Pages, answer: func(_ *Server, _ *http.Request, a answer) answer {
 		a.body = bytes.ReplaceAll(a.body, []byte(userType), []byte("#microsoft.graph.agentUser"))
+		return a
+	}}
+}
+
+// Gzip compresses the answer, for clients that take it so.
+func Gzip() Fault {
+	return Fault{name: "gzip", where: Graph, answer: func(_ *Server, r *http.Request, a answer) answer {
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			a.compress()
+		}
+		return a
+	}}
+}
+
+// Flood answers with a page that is small on the wire and so many bytes long when
+// it is unpacked.
+func Flood(size int) Fault {
+	return Fault{name: "flood", where: Pages, answer: func(_ *Server, _ *http.Request, a answer) answer {
+		a.body = append([]byte(`{"value":[`), bytes.Repeat([]byte(" "), size)...)
+		a.compress()
+		return a
+	}}
+}
+
+func (a *answer) compress() {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(a.body)
+	if err = errors.Join(err, z.Close()); err != nil {
+		panic("internal error: graphtest: " + err.Error())
+	}
+	a.body = b.Bytes()
+	a.header.Set("Content-Encoding", "gzip")
+}
+
+// FailedDependency answers 424, as to a request of a batch that waited for another
+// of it (Rule GRAPH-24).
+func FailedDependency() Fault {
+	return refuses("failed dependency", Reads, http.StatusFailedDependency, "FailedDependency", "A dependency failed.")
+}
+
+// LeaveOut leaves an answer out of a batch.
+func LeaveOut() Fault {
+	return Fault{name: "left out", where: Batches, answer: func(_ *Server, _ *http.Request, a answer) answer {
+		var said struct {
+			Responses []json.RawMessage `json:"responses"`
+		}
+		if json.Unmarshal(a.body, &said) == nil && len(said.Responses) > 0 {
+			said.Responses = said.Responses[1:]
+			return reply(a.status, said)
+		}
+		return a
+	}}
+}
+
+// Miscount makes counts so much larger than they are (Rule GRAPH-23).
+func Miscount(by int) Fault {
+	return Fault{name: "miscount", where: Reads, path: "$count", answer: func(_ *Server, _ *http.Request, a answer) answer {
+		n, err := strconv.Atoi(strings.TrimPrefix(string(a.body), "\uFEFF"))
+		if err == nil {
+			a.body = []byte(strconv.Itoa(n + by))
+		}
 		return a
 	}}
 }

@@ -4,12 +4,14 @@
 //
 // It knows app-only tokens (secret, certificate, federated token, managed
 // identity), delta queries over users and groups with their opaque links, the few
-// plain reads that Ambit makes, and edits while it runs. What it does wrong, it
+// plain reads that Ambit makes, batches of them, counts, subscriptions with their
+// notifications, the budget of resource units, and edits while it runs. What it does wrong, it
 // does when a Fault is armed. It is not for production: its data is in memory,
 // and its secrets are in this file.
 package graphtest
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -45,6 +47,7 @@ const (
 	UserRead         = "User.Read.All"
 	GroupMemberRead  = "GroupMember.Read.All"
 	MemberReadHidden = "Member.Read.Hidden"
+	GroupRead        = "Group.Read.All" // for notifications of groups
 	OrganizationRead = "Organization.Read.All"
 )
 
@@ -58,13 +61,22 @@ type Options struct {
 	// further entries of the same group, with other objects between (Rule
 	// GRAPH-14). 50 where it is 0.
 	EdgesPerEntry int
+	// Units are the resource units that may be spent in ten seconds (Rule GRAPH-25);
+	// 0 means any number.
+	Units int
+	// Graph and Authority are the URLs by which the server is known, where it stands
+	// in for a cloud's hosts; 127.0.0.1 where they are empty.
+	Graph, Authority string
+	// Notify sends notifications; without it there are no subscriptions.
+	Notify *http.Client
 }
 
 // Server is a running server.
 type Server struct {
 	// URL is https://127.0.0.1:port, the Graph endpoint and the authority in one.
-	// CAFile holds the certificate of the authority that signed the server's.
-	URL, CAFile string
+	// Address is where it listens. CAFile holds the certificate of the authority that
+	// signed the server's.
+	URL, Address, CAFile string
 
 	options Options
 	http    http.Server
@@ -75,6 +87,7 @@ type Server struct {
 	secret      string
 	certificate *x509.Certificate
 	federated   string
+	key         *ecdsa.PrivateKey    // signs tokens
 	tokens      map[string]time.Time // with their end
 	tenantName  string
 	state       state
@@ -83,12 +96,19 @@ type Server struct {
 	last        map[string][]entry // the newest round of each path
 	faults      []*armed
 	requests    []Request
+	bucket      bucket
+	until       time.Time // the end of the newest Retry-After
+	imposed     time.Duration
+	early       int
+
+	subscriptions []*subscription
 }
 
-// Request is one that the server got.
+// Request is one that the server got, by itself or in a batch.
 type Request struct {
 	Method, URI string
 	Header      http.Header
+	InBatch     bool
 }
 
 // Start serves an empty directory. It writes graph-ca.pem into dir. Close ends it.
@@ -104,18 +124,29 @@ func Start(dir string, options Options) (*Server, error) {
 	}
 	s := &Server{
 		CAFile: filepath.Join(dir, "graph-ca.pem"), options: options, done: make(chan struct{}), secret: ClientSecret, tenantName: "Contoso",
-		permissions: map[string]bool{UserRead: true, GroupMemberRead: true, MemberReadHidden: true, OrganizationRead: true},
+		permissions: map[string]bool{UserRead: true, GroupMemberRead: true, MemberReadHidden: true, GroupRead: true, OrganizationRead: true},
 		tokens:      map[string]time.Time{}, links: map[string]*link{}, last: map[string][]entry{}, state: newState(),
 	}
-	pair, err := certificate(s.CAFile)
+	names := []string{"localhost"}
+	for _, known := range []string{options.Graph, options.Authority} {
+		if u, err := url.Parse(known); err == nil && known != "" {
+			names = append(names, u.Hostname())
+		}
+	}
+	pair, err := certificate(s.CAFile, names)
 	if err != nil {
 		return nil, fmt.Errorf("make the server's certificate: %w", err)
+	}
+	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, fmt.Errorf("make the key of tokens: %w", err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	s.URL = "https://" + listener.Addr().String()
+	s.Address = listener.Addr().String()
+	s.URL = cmp.Or(options.Graph, "https://"+s.Address)
+	s.bucket = bucket{limit: float64(options.Units), left: float64(options.Units), at: options.Now()}
 	s.http = http.Server{
 		Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
@@ -138,7 +169,7 @@ func (s *Server) Close() error {
 
 // certificate makes an authority, writes it to a file, and has it sign a
 // certificate for loopback.
-func certificate(caFile string) (tls.Certificate, error) {
+func certificate(caFile string, names []string) (tls.Certificate, error) {
 	now := time.Now()
 	sign := func(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -163,7 +194,7 @@ func certificate(caFile string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	leaf, key, err := sign(&x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "127.0.0.1"}, DNSNames: []string{"localhost"},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "127.0.0.1"}, DNSNames: names,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, ca, caKey)
 	if err != nil {
@@ -193,6 +224,14 @@ func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
+}
+
+// Waits is how long the server has told clients to wait, and how many requests came
+// earlier than that (Rule GRAPH-27).
+func (s *Server) Waits() (imposed time.Duration, early int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.imposed, s.early
 }
 
 // answer is what goes back, as a value so that a fault can spoil it.
@@ -255,6 +294,10 @@ func where(r *http.Request) Where {
 	switch {
 	case !strings.HasPrefix(r.URL.Path, "/v1.0/"):
 		return Tokens
+	case r.URL.Path == batchPath:
+		return Batches
+	case strings.HasPrefix(r.URL.Path, "/v1.0/subscriptions"):
+		return Subscriptions
 	case strings.Contains(query, "skiptoken="):
 		return Continuations
 	case strings.Contains(query, "deltatoken=") && !strings.Contains(query+"&", "deltatoken=&") && !strings.Contains(query, "deltatoken=latest"):
@@ -268,16 +311,38 @@ func where(r *http.Request) Where {
 func (s *Server) handle(r *http.Request) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if where(r) != Tokens && s.options.Now().Before(s.until) {
+		s.early++
+	}
+	return s.one(r, false)
+}
+
+// one answers a request, by itself or in a batch.
+func (s *Server) one(r *http.Request, inBatch bool) answer {
 	if len(s.requests) == keptRequests {
 		s.requests = slices.Delete(s.requests, 0, keptRequests/2)
 	}
-	s.requests = append(s.requests, Request{Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone()})
+	s.requests = append(s.requests, Request{Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone(), InBatch: inBatch})
 	fault := s.take(r)
 	a := s.route(r, fault)
 	if fault.answer != nil {
 		a = fault.answer(s, r, a)
 	}
+	if after, err := strconv.Atoi(a.header.Get("Retry-After")); err == nil && a.status == http.StatusTooManyRequests {
+		now := s.options.Now()
+		if end := now.Add(time.Duration(after) * time.Second); end.After(s.until) {
+			s.imposed += end.Sub(later(now, s.until))
+			s.until = end
+		}
+	}
 	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (s *Server) route(r *http.Request, fault Fault) answer {
@@ -288,11 +353,22 @@ func (s *Server) route(r *http.Request, fault Fault) answer {
 	if a, ok := s.authenticate(r); !ok {
 		return a
 	}
+	switch where(r) {
+	case Batches:
+		return s.batch(r)
+	case Subscriptions:
+		return s.subscribe(strings.TrimPrefix(path, "subscriptions"), r)
+	}
 	if r.Method != http.MethodGet {
 		return refuse(http.StatusMethodNotAllowed, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
 	}
+	units := cost(path, r)
+	if a, ok := s.bucket.take(units, s.options.Now()); !ok {
+		return a
+	}
 	a := s.graph(path, r, fault)
-	a.header.Set("X-Ms-Resource-Unit", "1")
+	a.header.Set("X-Ms-Resource-Unit", strconv.Itoa(units))
+	s.bucket.tell(a.header)
 	return a
 }
 
@@ -318,6 +394,10 @@ func (s *Server) graph(path string, r *http.Request, fault Fault) answer {
 			return forbidden()
 		}
 		return reply(http.StatusOK, map[string]any{"value": []any{map[string]any{"id": Tenant, "displayName": s.tenantName}}})
+	case path == "users/$count" && s.permissions[UserRead]:
+		return s.count(userType, r)
+	case path == "groups/$count" && s.permissions[GroupMemberRead]:
+		return s.count(groupType, r)
 	case path == "groups":
 		return s.groups(r)
 	case len(parts) == 2 && parts[0] == "users" && s.permissions[UserRead]:
@@ -344,6 +424,21 @@ func (s *Server) groups(r *http.Request) answer {
 		}
 	}
 	return reply(http.StatusOK, map[string]any{"value": value})
+}
+
+// count answers with how many there are, as text, which begins with a byte order
+// mark (Rule GRAPH-23).
+func (s *Server) count(kind string, r *http.Request) answer {
+	if r.Header.Get("ConsistencyLevel") != "eventual" {
+		return refuse(http.StatusBadRequest, "Request_BadRequest", "$count is not currently supported.")
+	}
+	n := 0
+	for _, o := range s.state.order {
+		if o.kind == kind && o.state == live {
+			n++
+		}
+	}
+	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte("\uFEFF" + strconv.Itoa(n))}
 }
 
 // top is the request's $top: 100 where it is absent, at most 999 (Rule GRAPH-22).
@@ -386,7 +481,7 @@ func (s *Server) list(id, relation string, r *http.Request) answer {
 	from, _ := strconv.Atoi(r.Form.Get("$skiptoken")) // absent: from the beginning
 	value := []any{}
 	more := false
-	if o.properties["visibility"].value != "HiddenMembership" || s.permissions[MemberReadHidden] {
+	if relation != members || s.shows(o) {
 		n := 0
 		for _, e := range s.state.out[id] {
 			if e.relation != relation || !e.live {
@@ -406,6 +501,11 @@ func (s *Server) list(id, relation string, r *http.Request) answer {
 		body["@odata.nextLink"] = s.URL + r.URL.Path + "?" + q.Encode()
 	}
 	return reply(http.StatusOK, body)
+}
+
+// shows tells whether the group's members may be seen (Rule GRAPH-3).
+func (s *Server) shows(group *object) bool {
+	return group.properties["visibility"].value != "HiddenMembership" || s.permissions[MemberReadHidden]
 }
 
 // selected is the request's $select; id is always in it (Rule GRAPH-9).

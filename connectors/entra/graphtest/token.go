@@ -1,10 +1,13 @@
 package graphtest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/subtle"
 	"crypto/x509"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,23 +52,58 @@ func (s *Server) authority(r *http.Request) answer {
 	switch r.URL.Path {
 	case "/" + Tenant + "/v2.0/.well-known/openid-configuration":
 		return reply(http.StatusOK, map[string]any{
-			"issuer": s.URL + "/" + Tenant + "/v2.0", "token_endpoint": s.tokenEndpoint(), "authorization_endpoint": s.URL + "/" + Tenant + "/oauth2/v2.0/authorize",
+			"issuer": s.authorityURL() + "/" + Tenant + "/v2.0", "token_endpoint": s.tokenEndpoint(), "authorization_endpoint": s.authorityURL() + "/" + Tenant + "/oauth2/v2.0/authorize",
 		})
 	case "/" + Tenant + "/oauth2/v2.0/token":
 		return s.grant(r)
+	case "/common/discovery/instance": // what a cloud's authority says of itself
+		u, _ := url.Parse(s.authorityURL()) // it is one
+		return reply(http.StatusOK, map[string]any{
+			"tenant_discovery_endpoint": s.authorityURL() + "/" + Tenant + "/v2.0/.well-known/openid-configuration",
+			"metadata":                  []any{map[string]any{"preferred_network": u.Host, "preferred_cache": u.Host, "aliases": []string{u.Host}}},
+		})
 	case "/msi/token":
 		if r.Header.Get("X-Identity-Header") != ClientSecret {
 			return reply(http.StatusUnauthorized, map[string]any{"message": "the identity header is wrong"})
 		}
-		token, end := s.issueToken()
-		return reply(http.StatusOK, map[string]any{
-			"access_token": token, "expires_on": end.Unix(), "resource": r.Form.Get("resource"), "token_type": "Bearer", "client_id": ClientID,
-		})
+		return s.machineToken(r, func(end time.Time) any { return end.Unix() })
 	}
 	return reply(http.StatusNotFound, map[string]any{"error": "not_found"})
 }
 
-func (s *Server) tokenEndpoint() string { return s.URL + "/" + Tenant + "/oauth2/v2.0/token" }
+// machineToken is a token for the machine itself.
+func (s *Server) machineToken(r *http.Request, expires func(time.Time) any) answer {
+	if s.URL != r.Form.Get("resource") {
+		return reply(http.StatusBadRequest, map[string]any{"error": "invalid_resource", "error_description": "AADSTS500011: no such resource: " + r.Form.Get("resource")})
+	}
+	token, end := s.issueToken()
+	return reply(http.StatusOK, map[string]any{
+		"access_token": token, "expires_on": expires(end), "expires_in": strconv.Itoa(int(time.Until(end).Seconds())), "resource": r.Form.Get("resource"), "token_type": "Bearer", "client_id": ClientID,
+	})
+}
+
+// Metadata is the metadata service of a virtual machine with a managed identity,
+// which is asked in the clear at a fixed address.
+func (s *Server) Metadata() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil || r.URL.Path != "/metadata/identity/oauth2/token" || r.Header.Get("Metadata") != "true" {
+			http.Error(w, `{"error":"invalid_request"}`, http.StatusBadRequest)
+			return
+		}
+		s.mu.Lock()
+		a := s.machineToken(r, func(end time.Time) any { return strconv.FormatInt(end.Unix(), 10) })
+		s.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(a.status)
+		_, _ = w.Write(a.body) // the client may have gone
+	})
+}
+
+func (s *Server) authorityURL() string { return cmp.Or(s.options.Authority, s.URL) }
+
+func (s *Server) tokenEndpoint() string {
+	return s.authorityURL() + "/" + Tenant + "/oauth2/v2.0/token"
+}
 
 // grant is the client credentials grant (RFC 6749 section 4.4), with a secret or
 // an assertion (RFC 7523).
@@ -110,8 +148,24 @@ func (s *Server) proves(assertion string) bool {
 	return claims.Validate(jwt.Expected{Issuer: ClientID, Subject: ClientID, AnyAudience: jwt.Audience{s.tokenEndpoint()}, Time: time.Now()}) == nil
 }
 
+// issueToken makes a token that names the permissions granted now.
 func (s *Server) issueToken() (string, time.Time) {
-	token, end := rand.Text(), time.Now().Add(accessLife)
+	end := time.Now().Add(accessLife)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: s.key}, nil)
+	if err != nil {
+		panic("internal error: graphtest: " + err.Error())
+	}
+	var roles []string
+	for permission, granted := range s.permissions {
+		if granted {
+			roles = append(roles, permission)
+		}
+	}
+	token, err := jwt.Signed(signer).Claims(jwt.Claims{ID: rand.Text(), Audience: jwt.Audience{s.URL}, Expiry: jwt.NewNumericDate(end)}).
+		Claims(map[string]any{"roles": roles}).Serialize()
+	if err != nil {
+		panic("internal error: graphtest: " + err.Error())
+	}
 	s.tokens[token] = end
 	return token, end
 }
