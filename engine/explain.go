@@ -27,7 +27,21 @@ type Explanation struct {
 	// Requires lists what a creation needs beside Create (Rules OWN-8, BU-10).
 	Requires []Requirement `json:"requires,omitempty"`
 	// Missing lists, for a deny, the minimal sets of at most two facts whose
-	// addition allows (Rule EVAL-9).
+	// addition allows (Rule EVAL-9), the smaller ones first.
+	//
+	// Facts are about who asks, the teams of theirs and, for a creation, of the
+	// intended owner. Those who ask may be added to any team, and one that they are
+	// added to be given a role together with that, where they could not be given it
+	// to the same effect themselves. To report to them is proposed for the record's
+	// owner, those whom it is shared with, and those above these.
+	//
+	// Single facts come in the order of whom they concern: one person, by how little
+	// they give beyond, save that of the memberships only the first sixteen found are
+	// compared so and the others follow; then each team, that of fewest members
+	// first; then everybody. Memberships are found from the team that owns the record
+	// and those that it is shared with on, then by role, that of least depth first,
+	// by business unit, from the record's upwards, and by id. Pairs come in the order
+	// of a fact by which one of the needs is met, then of the one that does the rest.
 	Missing []Missing `json:"missing,omitempty"`
 	// Columns lists the secured columns that the question names and the user may
 	// not set, when that is the reason (Rule FLS-5).
@@ -35,7 +49,8 @@ type Explanation struct {
 	// Impersonator, for a question on behalf of another, explains the same for the
 	// one who asks; the rest is about the user (Rule ACC-4).
 	Impersonator *Explanation `json:"impersonator,omitempty"`
-	// MoreMissing: there are more sets than the limit.
+	// MoreMissing: there are more sets than the limit, or the search for them came
+	// to its bound, which does not go by the organisation's size.
 	MoreMissing bool `json:"more_missing,omitempty"`
 }
 
@@ -153,8 +168,7 @@ type Requirement struct {
 type Missing struct {
 	Facts []Fact `json:"facts"`
 	// Further measures how much other access the facts would give: privileges
-	// times the business units they reach times the people concerned. Sets of a
-	// size are ordered by it.
+	// times the business units they reach times the people concerned.
 	Further int64 `json:"further"`
 }
 

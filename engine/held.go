@@ -106,6 +106,7 @@ func (b *builder) putAssignment(o access.Assignment) {
 	})
 	b.s.assignments.set(0, string(o.ID), a, b.edit)
 	link(b, &b.s.holders, holder{g, b.who(o.Principal)})
+	b.carry(link, o.Principal, g.role, o.BusinessUnit)
 }
 
 func (b *builder) dropAssignment(id access.AssignmentID) {
@@ -120,6 +121,7 @@ func (b *builder) dropAssignment(id access.AssignmentID) {
 		h.windowed = slices.DeleteFunc(h.windowed, func(w windowed) bool { return w.assignment == old })
 		if g := (grant{b.role(old.data.Role), b.unit(old.data.BusinessUnit)}); !h.holds(g) {
 			unlink(b, &b.s.holders, holder{g, b.who(old.data.Principal)})
+			b.carry(unlink, old.data.Principal, g.role, old.data.BusinessUnit)
 		}
 	})
 	b.s.assignments.remove(0, string(id), b.edit)

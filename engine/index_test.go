@@ -55,7 +55,7 @@ func TestASortedSetHoldsWhatWasPutIntoIt(t *testing.T) {
 }
 
 // indexed writes down what the indexes hold, by name.
-func (s *Snapshot) indexed() map[string][]string {
+func (s *Snapshot) indexed(t *testing.T) map[string][]string {
 	out := map[string][]string{}
 	add := func(index string, parts ...any) { out[index] = append(out[index], fmt.Sprint(parts...)) }
 	user := func(n uint32) string { return string(s.users.rows.get(n).aside.data.ID) }
@@ -83,6 +83,22 @@ func (s *Snapshot) indexed() map[string][]string {
 	s.sharedWith.ascend(received{}, func(r received) bool {
 		sh := s.shares.rows.get(r.row)
 		add("shared", s.principal(r.who), " ", s.tables[sh.table].data.ID, " ", sh.record(), " ", sh.at(sh.find(r.who)).rights())
+		return true
+	})
+	s.carried.ascend(carried{}, func(c carried) bool {
+		switch {
+		case c.what == itsPlace:
+			add("placed teams", c.unit, " ", c.id)
+		case c.what&profileBit != 0:
+			add("profiled teams", s.profiles[c.what&^profileBit].data.ID, " ", c.id)
+		default:
+			for id, n := range s.roleIndex {
+				if n == c.what {
+					add("carriers", id, " ", c.unit, " ", c.id)
+				}
+			}
+		}
+		require.Equal(t, c.id, s.teams.get(c.team).aside.data.ID)
 		return true
 	})
 	for _, p := range s.positions {
@@ -171,7 +187,7 @@ func TestIndexesAfterChangesAreThoseOfTheWhole(t *testing.T) {
 		s, err := New(st, 1)
 		require.NoError(t, err)
 		for rev := access.Revision(2); rev < 12; rev++ {
-			before, was := s, s.indexed()
+			before, was := s, s.indexed(t)
 			var changes []access.Change
 			for range 1 + r.IntN(8) {
 				changes = append(changes, change())
@@ -181,8 +197,8 @@ func TestIndexesAfterChangesAreThoseOfTheWhole(t *testing.T) {
 			st.Apply(changes...)
 			whole, err := New(st, rev)
 			require.NoError(t, err)
-			require.Equal(t, whole.indexed(), s.indexed())
-			require.Equal(t, was, before.indexed())
+			require.Equal(t, whole.indexed(t), s.indexed(t))
+			require.Equal(t, was, before.indexed(t))
 		}
 	}
 }

@@ -198,6 +198,10 @@ func (b *builder) putTeam(o access.Team) {
 		return
 	}
 	t := b.editTeam(b.team(o.ID))
+	if t.aside.exists {
+		b.carry(unlink, o.ID.Principal(), itsPlace, t.aside.data.BusinessUnit)
+	}
+	b.carry(link, o.ID.Principal(), itsPlace, o.BusinessUnit)
 	if o.Group != nil {
 		g := *o.Group
 		o.Group = &g
@@ -206,7 +210,13 @@ func (b *builder) putTeam(o access.Team) {
 	t.holding.idle = !o.CanOwn()
 }
 
-func (b *builder) dropTeam(id access.TeamID) { b.endTeam(b.team(id)) }
+func (b *builder) dropTeam(id access.TeamID) {
+	n := b.team(id)
+	if t := b.s.teams.get(n).aside; t.exists {
+		b.carry(unlink, id.Principal(), itsPlace, t.data.BusinessUnit)
+	}
+	b.endTeam(n)
+}
 
 func (b *builder) endTeam(n uint32) {
 	t := b.editTeam(n)

@@ -87,6 +87,34 @@ func (b *builder) role(id access.RoleID) uint32 {
 	return n
 }
 
+// roleWeight is how much a role gives, in privileges.
+type roleWeight struct {
+	own        int64 // in any case
+	below      int64 // and so much for each unit in the subtree of its unit
+	everywhere int64 // and so much for each unit there is
+}
+
+func (s *Snapshot) weightOf(r *access.Role) (w roleWeight) {
+	if r.All {
+		all := int64(s.tableCount) * int64(access.Actions)
+		return roleWeight{own: all, everywhere: all}
+	}
+	w.own = int64(len(r.Miscellaneous))
+	for _, p := range r.Privileges {
+		switch p.Depth {
+		case access.Basic:
+			w.own++
+		case access.Local:
+			w.own += 2
+		case access.Deep:
+			w.own, w.below = w.own+1, w.below+1
+		case access.Global:
+			w.own, w.everywhere = w.own+1, w.everywhere+1
+		}
+	}
+	return w
+}
+
 func (b *builder) copyRoles() {
 	if !b.ownRoles {
 		b.s.roleIndex, b.s.roles = maps.Clone(b.s.roleIndex), slices.Clone(b.s.roles)
@@ -143,8 +171,11 @@ func (b *builder) compileRoles() {
 			s.tableCount++
 		}
 	}
-	s.miscLines = map[string][]cell{}
+	s.miscLines, s.weights = map[string][]cell{}, make([]roleWeight, len(s.roles))
 	for n, r := range s.roles {
+		if r != nil {
+			s.weights[n] = s.weightOf(r)
+		}
 		if r == nil || r.All {
 			continue
 		}

@@ -36,6 +36,7 @@ type Snapshot struct {
 	cells      []cell            // by privilege, then role: what the role says of it
 	miscLines  map[string][]cell // by miscellaneous privilege
 	otherMisc  []cell            // for those that no role names
+	weights    []roleWeight      // by role
 	relations  map[access.RelationshipID]access.Relationship
 	templates  map[access.TemplateID]access.Template
 
@@ -59,6 +60,7 @@ type Snapshot struct {
 	profiled   sorted[pair]     // by profile: principals
 	holders    sorted[holder]   // by role and unit: principals
 	sharedWith sorted[received] // by principal and table: rows of shares
+	carried    sorted[carried]  // by role and unit, by profile, by unit: teams
 
 	userCount, tableCount int // that exist
 }
@@ -358,5 +360,6 @@ func (b *builder) build() {
 	}
 	b.s.holders.build(b.edit)
 	b.s.sharedWith.build(b.edit)
+	b.s.carried.build(b.edit)
 	b.s.order.build(b.edit)
 }

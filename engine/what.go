@@ -473,3 +473,14 @@ func (l Line) weight() int {
 	}
 	return 4
 }
+
+func (s *Snapshot) principalName(p access.Principal) string {
+	switch p.Kind {
+	case access.UserPrincipal:
+		return s.users.get(p.ID).aside.data.Name
+	case access.TeamPrincipal:
+		n, _ := s.teamIndex.get(0, p.ID)
+		return s.teams.get(n.number).aside.data.Name
+	}
+	return ""
+}
