@@ -37,6 +37,12 @@ soak: SOAK ?= 10m
 soak: ## random questions to engine and reference for SOAK (10m); a difference is kept as a decision table
 	GOGC=400 AMBIT_SOAK=$(SOAK) $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -timeout 0 -v ./engine
 
+.PHONY: histories
+histories: servers
+histories: HISTORIES ?= 10000
+histories: ## random changes and faults of directories (10000 histories), each to end as an undisturbed read does
+	set -o pipefail; AMBIT_HISTORIES=$(HISTORIES) $(GO) test -count=1 -run '^TestRule_REL_3_REL_4_SRC_3_histories$$' -parallel 4 -timeout 0 -v ./testdata/histories | grep -vE '^ *(=== |--- PASS)'
+
 .PHONY: mutants
 mutants: ## break each rule in the engine in turn, and tell which the tests notice
 	$(GO) run ./engine/enginetest/mutants

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -108,7 +109,7 @@ func (o *office) close() { require.NoError(o.t, o.db.Close()) }
 // start begins anew with what the store has, as another process does.
 func (o *office) start() {
 	var err error
-	o.tenant, err = tenant.Open(o.t.Context(), o.db, tenant.Options{})
+	o.tenant, err = tenant.Open(o.t.Context(), o.store, tenant.Options{})
 	require.NoError(o.t, err)
 	m, err := model.Parse("model.yaml", []byte(modelFile))
 	require.NoError(o.t, err)
@@ -150,6 +151,8 @@ func (o *office) rights() map[string]bool {
 	return out
 }
 
+var pinned = regexp.MustCompile(`^(is|was):\S+ `)
+
 // text is what is mirrored and what was made of it, in order.
 func (o *office) text() string {
 	lines := slices.Collect(maps.Keys(o.rights()))
@@ -162,7 +165,9 @@ func (o *office) text() string {
 			slices.Sort(attributes)
 			lines = append(lines, fmt.Sprintf("object %s %s %s %s", row.Object.ID, row.Object.Kind, row.Object.DN, strings.Join(attributes, " ")))
 		} else {
-			lines = append(lines, fmt.Sprintf("edge %s %s %s", row.Edge.Group, row.Edge.Relation, row.Edge.Far))
+			// Whom a name meant before is the mirror's own note (Rule LDAP-22).
+			far := pinned.ReplaceAllString(string(row.Edge.Far), "")
+			lines = append(lines, fmt.Sprintf("edge %s %s %s", row.Edge.Group, row.Edge.Relation, far))
 		}
 		return nil
 	})
@@ -188,26 +193,43 @@ type mortal struct {
 	repeated, page int
 }
 
-func (m *mortal) CommitMirror(ctx context.Context, p store.MirrorPage) error {
+// write does a write, unless it is the one at which the process is killed.
+func (m *mortal) write(do func() error) error {
 	if m.dead {
 		return errKilled
 	}
 	if m.fuse > 0 {
-		if m.fuse--; m.fuse == 0 {
-			m.dead = true
-			if !m.after {
-				return errKilled
-			}
-		}
+		m.fuse--
+		m.dead = m.fuse == 0
 	}
-	if err := m.DB.CommitMirror(ctx, p); err != nil {
+	if m.dead && !m.after {
+		return errKilled
+	}
+	if err := do(); err != nil {
 		return err
 	}
-	m.note(p)
 	if m.dead {
 		return errKilled
 	}
 	return nil
+}
+
+func (m *mortal) CommitMirror(ctx context.Context, p store.MirrorPage) error {
+	return m.write(func() error {
+		if err := m.DB.CommitMirror(ctx, p); err != nil {
+			return err
+		}
+		m.note(p)
+		return nil
+	})
+}
+
+func (m *mortal) Commit(ctx context.Context, c store.Commit) (done store.Committed, err error) {
+	err = m.write(func() error {
+		done, err = m.DB.Commit(ctx, c)
+		return err
+	})
+	return done, err
 }
 
 func (m *mortal) note(p store.MirrorPage) {
