@@ -232,6 +232,9 @@ func (still) Plan(context.Context, dirsync.Options) (dirsync.Report, error) {
 func (still) Sync(context.Context, dirsync.Options) (dirsync.Report, error) {
 	return dirsync.Report{Plan: &dirsync.Plan{}}, nil
 }
+func (still) WhatIf(context.Context, *api.FileText, []api.FileText) (*dirsync.Plan, error) {
+	return &dirsync.Plan{}, nil
+}
 func (still) Status() dirsync.Status                      { return dirsync.Status{} }
 func (still) Persons(access.EnvironmentID) bool           { return false }
 func (still) Age(string, time.Time) (time.Duration, bool) { return 0, true }

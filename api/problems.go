@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/document"
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/jit"
 	"github.com/ambit-iam/ambit/store"
@@ -104,6 +105,7 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 		own     *Problem
 		unauth  errUnauthenticated
 		refusal *jit.Refusal
+		faults  document.Faults
 		invalid *access.Invalid
 	)
 	switch {
@@ -123,6 +125,12 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 			p.header = http.Header{"Retry-After": {strconv.Itoa(int(refusal.RetryAfter.Seconds()))}}
 		}
 		return p.with("rule", refusal.Rule)
+	case errors.As(err, &faults):
+		p := problem("invalid-files", http.StatusUnprocessableEntity, "the files have faults; nothing was changed")
+		for _, f := range faults {
+			p.Errors = append(p.Errors, Fault{Pointer: fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column), Detail: f.Problem})
+		}
+		return p.with("text", faults.Error())
 	case errors.As(err, &invalid):
 		p := problem("invalid-change", http.StatusUnprocessableEntity, "the change breaks a rule of the access model; nothing was changed")
 		for _, fault := range flatten(err) {

@@ -20,6 +20,9 @@ type Synchronizer interface {
 	Plan(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
 	Sync(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
 	Verify(ctx context.Context, o dirsync.VerifyOptions) (dirsync.VerifyReport, error)
+	// WhatIf plans with other files than those in force, and reads nothing; nil and
+	// none stand for those in force. Faults in them are document.Faults.
+	WhatIf(ctx context.Context, mapping *FileText, models []FileText) (*dirsync.Plan, error)
 	Status() dirsync.Status
 	// Persons tells whether the mapping has a person expression for the
 	// environment (Rule JIT-16).
@@ -31,6 +34,7 @@ type Synchronizer interface {
 func (s *Server) syncRoutes() {
 	handle(s, Route{"GET", "/v1/sync", model.TableSource, access.Read}, "sync-status", "Where the sources and the newest plan stand", s.syncStatus)
 	handle(s, Route{"POST", "/v1/plan", model.TablePlan, access.Create}, "plan", "Read the sources and show what a sync would change", s.plan)
+	handle(s, Route{"POST", "/v1/what-if", model.TablePlan, access.Create}, "what-if", "Show what a sync with other files would change, by what was read last", s.whatIf)
 	handle(s, Route{"POST", "/v1/sync", model.TablePlan, access.Write}, "sync", "Read the sources and apply the plan", s.synchronize)
 }
 
@@ -124,6 +128,27 @@ func syncProblem(err error) error {
 		return problem("not-leading", http.StatusConflict, err.Error())
 	}
 	return err
+}
+
+// FileText is a mapping or model file's content.
+type FileText struct {
+	Name string `json:"name" required:"true" minLength:"1" doc:"what faults are reported under; a model file stands in for the configured one of this name, or for the only one"`
+	Text string `json:"text" required:"true"`
+}
+
+// WhatIfRequest has files that are not in force.
+type WhatIfRequest struct {
+	Mapping *FileText  `json:"mapping,omitempty" doc:"in place of the mapping in force"`
+	Model   []FileText `json:"model,omitempty" doc:"in place of model files in force"`
+	Details bool       `json:"details,omitempty" doc:"answer with every change and not only with the text"`
+}
+
+func (s *Server) whatIf(ctx context.Context, in *struct{ Body WhatIfRequest }) (*struct{ Body SyncAnswer }, error) {
+	plan, err := s.sync.WhatIf(ctx, in.Body.Mapping, in.Body.Model)
+	if err != nil {
+		return nil, syncProblem(err)
+	}
+	return s.answer(dirsync.Report{Plan: plan}, in.Body.Details)
 }
 
 // sourcesFailed tells whether the error of a sync is that of its sources: the

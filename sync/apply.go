@@ -97,17 +97,23 @@ func (v viewStates) State(env access.EnvironmentID) (*access.State, bool) {
 	return s, err == nil
 }
 
-// plan makes the plan against the newest revision. What has been planned and not
-// been applied stays to be looked at. The caller holds s.mu.
-func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
-	now := viewStates{v}
+// planner compares with the environments as they are now.
+func (s *Syncer) planner(now viewStates) planner {
 	p := planner{
-		states: now, revision: v.Revision, desired: &s.desired, complete: s.complete,
+		states: now, revision: now.Revision, desired: &s.desired, complete: s.complete,
 		guards: mapping.DefaultGuards(),
 	}
 	if s.config.Rules != nil {
 		p.guards = s.config.Rules.Guards()
 	}
+	return p
+}
+
+// plan makes the plan against the newest revision. What has been planned and not
+// been applied stays to be looked at. The caller holds s.mu.
+func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
+	now := viewStates{v}
+	p := s.planner(now)
 	if err := s.follow(ctx, v.Revision); err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ type Plan struct {
 	open map[mapping.Key]struct{} // left out, to be looked at again
 	// unfinished: an environment could not be planned at all.
 	unfinished bool
+	whatIf     bool // of files that are not in force
 	digest     func() string
 }
 
@@ -244,6 +245,9 @@ type planner struct {
 	guards   mapping.Guards
 	// complete tells whether a source has been read completely at least once.
 	complete func(directory.SourceID) bool
+	// whatIf: of files that are not in force, which name what was notRead.
+	whatIf  bool
+	notRead []mapping.Finding
 
 	plan    *Plan
 	changes map[access.EnvironmentID][]access.Change
@@ -303,7 +307,7 @@ func (p *planner) only(keys iter.Seq[mapping.Key]) *Plan {
 }
 
 func (p *planner) begin() {
-	p.plan = &Plan{Revision: p.revision, open: map[mapping.Key]struct{}{}}
+	p.plan = &Plan{Revision: p.revision, Findings: p.notRead, open: map[mapping.Key]struct{}{}, whatIf: p.whatIf}
 	p.changes = map[access.EnvironmentID][]access.Change{}
 	p.unread = map[directory.SourceID]int{}
 	p.empty = map[access.EnvironmentID]*access.State{}

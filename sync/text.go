@@ -23,7 +23,7 @@ const maxLines = 20
 func (p *Plan) WriteText(w io.Writer, at time.Time) error {
 	t := &textWriter{w: w}
 	if p.Empty() {
-		t.line("Nothing to change: the environments are as the directories and files say.")
+		t.line("Nothing to change: the environments are as the directories and %s say.", map[bool]string{true: "these files", false: "files"}[p.whatIf])
 	} else if err := p.writeChanges(t, at); err != nil {
 		return err
 	}
@@ -241,7 +241,11 @@ func writeViolations(t *textWriter, p *Plan) {
 		return
 	}
 	t.line("")
-	t.line("This plan is held; nothing of it is applied:")
+	if p.whatIf {
+		t.line("A sync with these files would be held:")
+	} else {
+		t.line("This plan is held; nothing of it is applied:")
+	}
 	final := false
 	for _, v := range p.Violations {
 		where := ""
@@ -252,7 +256,7 @@ func writeViolations(t *textWriter, p *Plan) {
 		t.line("    hint: %s", plain(v.Hint))
 		final = final || v.Final
 	}
-	if !final {
+	if !final && !p.whatIf {
 		t.line("If it is what you want:  ambit sync --accept-plan %s", p.Digest())
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,21 +41,32 @@ type files struct {
 	model    *model.Model
 	mapping  *mapping.File
 	policies []jit.PolicySource
-	// digests are those of the mapping and the model, by the configuration's names.
-	digests map[string]string
+	texts    map[string]text // what they are made from, by the configuration's names
 }
 
-// readFiles reads all of them and reports all faults together (Rule UX-10).
-func readFiles(c *configs.Config) (files, error) {
-	out := files{digests: map[string]string{}}
+// text is a file's content, and the name that faults in it have.
+type text struct {
+	name string
+	src  []byte
+}
+
+// readFiles reads all of them and reports all faults together (Rule UX-10). What
+// is among the texts is not read.
+func readFiles(c *configs.Config, texts map[string]text) (files, error) {
+	out := files{texts: map[string]text{}}
 	var faults document.Faults
 	var models []*model.Model
 	read := func(path string, parse func(name string, src []byte) error) error {
-		src, err := os.ReadFile(c.File(path))
-		if err != nil {
-			return hinted{fmt.Errorf("read %s: %w", path, err), "the paths in " + c.Path + " are taken from its folder"}
+		t, ok := texts[path]
+		if !ok {
+			src, err := os.ReadFile(c.File(path))
+			if err != nil {
+				return hinted{fmt.Errorf("read %s: %w", path, err), "the paths in " + c.Path + " are taken from its folder"}
+			}
+			t = text{c.File(path), src}
 		}
-		err = parse(c.File(path), src)
+		out.texts[path] = t
+		err := parse(t.name, t.src)
 		var found document.Faults
 		if errors.As(err, &found) {
 			faults = append(faults, found...)
@@ -63,7 +76,6 @@ func readFiles(c *configs.Config) (files, error) {
 	}
 	for _, path := range c.Model {
 		if err := read(path, func(name string, src []byte) error {
-			out.digests[path] = digest(src)
 			m, err := model.Parse(name, src)
 			models = append(models, m)
 			return err
@@ -72,7 +84,6 @@ func readFiles(c *configs.Config) (files, error) {
 		}
 	}
 	if err := read(c.Mapping, func(name string, src []byte) (err error) {
-		out.digests[c.Mapping] = digest(src)
 		out.mapping, err = mapping.Parse(name, src)
 		return err
 	}); err != nil {
@@ -97,7 +108,15 @@ func readFiles(c *configs.Config) (files, error) {
 	return out, nil
 }
 
-func digest(src []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(src)) }
+// digests are those of the mapping and the model files, by the configuration's
+// names.
+func (f files) digests(c *configs.Config) map[string]string {
+	out := map[string]string{}
+	for _, path := range append(slices.Clone(c.Model), c.Mapping) {
+		out[path] = fmt.Sprintf("sha256:%x", sha256.Sum256(f.texts[path].src))
+	}
+	return out
+}
 
 // names lists what the mapping file's names can mean, with what was made at run
 // time if there is a store.
@@ -152,7 +171,7 @@ type compared struct {
 
 // assemble opens the store and puts the rooms together. Nothing runs yet.
 func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daemon, err error) {
-	f, err := readFiles(c)
+	f, err := readFiles(c, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +244,7 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	defer d.mu.Unlock()
 	d.files, d.rules = f, rules
 	d.reloads++
-	out := dirsync.Config{Rules: rules, Model: f.model, Files: f.digests}
+	out := dirsync.Config{Rules: rules, Model: f.model, Files: f.digests(d.config)}
 	for _, s := range d.config.Sources {
 		out.Sources = append(out.Sources, dirsync.Source{ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval)})
 	}
@@ -369,6 +388,42 @@ func (s synchronizer) Sync(ctx context.Context, o dirsync.Options) (dirsync.Repo
 
 func (s synchronizer) Verify(ctx context.Context, o dirsync.VerifyOptions) (dirsync.VerifyReport, error) {
 	return s.d.sync.Verify(ctx, o)
+}
+
+func (s synchronizer) WhatIf(ctx context.Context, edited *api.FileText, models []api.FileText) (*dirsync.Plan, error) {
+	c := s.d.config
+	s.d.mu.Lock()
+	texts := maps.Clone(s.d.files.texts)
+	s.d.mu.Unlock()
+	if edited != nil {
+		texts[c.Mapping] = text{edited.Name, []byte(edited.Text)}
+	}
+	for _, m := range models {
+		i := slices.IndexFunc(c.Model, func(path string) bool { return filepath.Base(path) == filepath.Base(m.Name) })
+		switch {
+		case i < 0 && len(c.Model) == 1:
+			i = 0
+		case i < 0:
+			return nil, document.Faults{{
+				File: m.Name, Line: 1, Column: 1, Problem: "no model file of this name is configured: which one does it stand in for?",
+				Hint: "name it as one of these: " + strings.Join(c.Model, ", "),
+			}}
+		}
+		texts[c.Model[i]] = text{m.Name, []byte(m.Text)}
+	}
+	f, err := readFiles(c, texts)
+	if err != nil {
+		return nil, err
+	}
+	names, err := f.names(c, s.d.tenant)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := f.mapping.Compile(names)
+	if err != nil {
+		return nil, err
+	}
+	return s.d.sync.WhatIf(ctx, dirsync.Config{Rules: rules, Model: f.model, Files: f.digests(c)})
 }
 
 func (s synchronizer) Status() dirsync.Status { return s.d.sync.Status() }

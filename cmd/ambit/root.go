@@ -119,7 +119,7 @@ guard or still pending, 4 denied (check), 10 changes (plan --detailed-exitcode).
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		c.serve(), c.demo(), c.sync(), c.plan(), c.verify(), c.validate(), c.check(), c.explain(), c.who(), c.what(), c.rights(), c.columns(), c.filter(), c.diff(), c.jit(), c.audit(), c.health(), c.version(),
+		c.serve(), c.demo(), c.sync(), c.plan(), c.whatIf(), c.verify(), c.validate(), c.check(), c.explain(), c.who(), c.what(), c.rights(), c.columns(), c.filter(), c.diff(), c.jit(), c.audit(), c.health(), c.version(),
 	)
 	return root
 }
@@ -148,6 +148,10 @@ func (c *command) finish(err error) int {
 	case errors.As(err, &faults):
 		fmt.Fprintln(c.err, faults.Error())
 		fmt.Fprintf(c.err, "ambit: error: %d %s; nothing was changed\n", len(faults), plural(len(faults), "fault", "faults"))
+		return exitUsage
+	case errors.As(err, &problem) && strings.HasSuffix(problem.Type, ":invalid-files"):
+		text, _ := problem.Members["text"].(string)
+		fmt.Fprintf(c.err, "%s\nambit: error: %s\n", plain(text), plain(problem.Detail))
 		return exitUsage
 	case errors.As(err, &problem):
 		fmt.Fprintf(c.err, "ambit: error: %s (%s)\n", plain(problem.Detail), strings.TrimPrefix(problem.Type, "urn:ambit:problem:"))

@@ -138,7 +138,7 @@ func TestTheExamplesFitTogether(t *testing.T) {
 		checked++
 		config, err := configs.Load(path)
 		require.NoError(t, err)
-		f, err := readFiles(config)
+		f, err := readFiles(config, nil)
 		require.NoError(t, err)
 		names, err := f.names(config, nil)
 		require.NoError(t, err)

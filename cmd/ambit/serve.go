@@ -225,7 +225,7 @@ func (d *daemon) reloadOnHangup(ctx context.Context, hangup <-chan os.Signal) er
 }
 
 func (d *daemon) reload() error {
-	f, err := readFiles(d.config)
+	f, err := readFiles(d.config, nil)
 	if err != nil {
 		return err
 	}

@@ -42,13 +42,7 @@ ambit sync --plan to apply: that plan and no other.`,
 						return err
 					}
 				}
-				switch {
-				case !detailed || a.Changes == 0:
-					return nil
-				case a.Held:
-					return exit(exitHeld)
-				}
-				return exit(exitChanges)
+				return planned(a, detailed)
 			})
 		},
 	}

@@ -36,7 +36,7 @@ each source and checks credentials and permissions.`,
 			if err != nil {
 				return err
 			}
-			f, err := readFiles(config)
+			f, err := readFiles(config, nil)
 			if err != nil {
 				return err
 			}
