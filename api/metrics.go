@@ -29,6 +29,9 @@ func newMetrics(r *prometheus.Registry, t *tenant.Tenant) metrics {
 	make.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "ambit_clock_lead_seconds", Help: "How far Ambit time is ahead of the wall clock.",
 	}, func() float64 { return t.ClockLead().Seconds() })
+	make.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ambit_store_age_seconds", Help: "Time since the store last confirmed that the newest revision is in memory.",
+	}, func() float64 { return t.Age().Seconds() })
 	return metrics{
 		requests: make.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "ambit_http_request_duration_seconds", Help: "Time to answer, by method, route and status.",

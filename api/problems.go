@@ -54,6 +54,12 @@ func (p *Problem) with(name string, value any) *Problem {
 	return p
 }
 
+// later tells the client to try again after so many seconds.
+func later(p *Problem, seconds int) *Problem {
+	p.header = http.Header{"Retry-After": {strconv.Itoa(seconds)}}
+	return p
+}
+
 func (p *Problem) Error() string { return p.Detail }
 
 // GetStatus makes the problem an answer of its own (huma.StatusError).
@@ -150,18 +156,19 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 	case errors.Is(err, engine.ErrUnknown), errors.Is(err, engine.ErrQuestion):
 		return problem("cannot-judge", http.StatusUnprocessableEntity, err.Error())
 	case errors.Is(err, store.ErrConflict):
-		p := problem("busy", http.StatusServiceUnavailable, "others kept changing the store; try again")
-		p.header = http.Header{"Retry-After": {"1"}}
-		return p
+		return later(problem("busy", http.StatusServiceUnavailable, "others kept changing the store; try again"), 1)
 	case errors.Is(err, store.ErrFenced):
-		p := problem("not-leading", http.StatusServiceUnavailable, "another process has taken over writing; nothing was changed, try again")
-		p.header = http.Header{"Retry-After": {"1"}}
-		return p
+		return later(problem("not-leading", http.StatusServiceUnavailable, "another process has taken over writing; nothing was changed, try again"), 1)
 	case errors.Is(err, errIssuer):
 		s.log.Error("the issuer cannot be asked", "request", correlation(ctx), "error", err)
-		p := problem("issuer-unreachable", http.StatusServiceUnavailable, "tokens cannot be checked: their issuer does not answer; try again, or look into the server's log")
-		p.header = http.Header{"Retry-After": {"5"}}
-		return p
+		return later(problem("issuer-unreachable", http.StatusServiceUnavailable, "tokens cannot be checked: their issuer does not answer; try again, or look into the server's log"), 5)
+	case errors.Is(err, tenant.ErrStale):
+		return later(problem("stale", http.StatusServiceUnavailable, err.Error()), 5).with("rule", "REL-7")
+	case errors.Is(err, tenant.ErrBehind):
+		return later(problem("behind", http.StatusServiceUnavailable, "this process cannot see yet whether the store has that revision; try again, or ask another process"), 1)
+	case errors.Is(err, store.ErrUnreachable):
+		s.log.Error("the store cannot be reached", "request", correlation(ctx), "error", err)
+		return later(problem("store-unreachable", http.StatusServiceUnavailable, "the database does not answer; decisions go on for now. A change that was asked for may have been made all the same: look before you repeat it, or repeat it with its idempotency key"), 5)
 	case errors.Is(err, store.ErrReadOnly):
 		return problem("store-read-only", http.StatusServiceUnavailable, "the store cannot be written: its disk is full or read-only; nothing was changed, and decisions go on")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

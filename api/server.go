@@ -64,7 +64,8 @@ type Options struct {
 	// SCIM answers what is below scim.Root; it has its own authentication (Rule
 	// SCIM-1). Nil: nothing does.
 	SCIM http.Handler
-	// Ready tells why the process should not be asked, nil if it may be.
+	// Ready tells why the process should not be asked, nil if it may be. Without it:
+	// while the store does not answer.
 	Ready func(context.Context) error
 }
 
@@ -116,6 +117,9 @@ func New(o Options) (*Server, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.ready == nil {
+		s.ready = o.Store.Ping
 	}
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
@@ -200,11 +204,7 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	err := s.store.Ping(r.Context())
-	if err == nil && s.ready != nil {
-		err = s.ready(r.Context())
-	}
-	if err != nil { // anybody may ask, so that the cause is for the log
+	if err := s.ready(r.Context()); err != nil { // anybody may ask, so that the cause is for the log
 		s.log.Warn("not ready", "request", correlation(r.Context()), "error", err)
 		writeProblem(w, problem("not-ready", http.StatusServiceUnavailable, "the server does not want to be asked now; its log has the cause"))
 		return

@@ -7,6 +7,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -65,6 +66,14 @@ type Store struct {
 type PostgreSQL struct {
 	// DSN is a reference to the connection string, which holds a password.
 	DSN secret.Ref `yaml:"dsn,required"`
+	// StaleAfter is how long questions are answered while the database cannot be
+	// asked for anything newer; 0 means 5 minutes.
+	StaleAfter jit.Duration `yaml:"stale_after"`
+}
+
+// StaleLimit is StaleAfter with its default.
+func (p PostgreSQL) StaleLimit() time.Duration {
+	return time.Duration(cmp.Or(p.StaleAfter, defaultStoreStale))
 }
 
 // TLS is the API's certificate and key, in PEM.
@@ -101,6 +110,10 @@ const (
 	defaultInterval = jit.Duration(5 * time.Minute)
 	minInterval     = jit.Duration(time.Second)
 	maxInterval     = jit.Duration(24 * time.Hour) // Rule GRAPH-18
+
+	defaultStoreStale = jit.Duration(5 * time.Minute)
+	minStoreStale     = jit.Duration(5 * time.Second) // it is asked every second
+	maxStoreStale     = jit.Duration(24 * time.Hour)
 )
 
 var sourceID = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
@@ -145,6 +158,9 @@ func (c *Config) check(doc *document.Document) document.Faults {
 	if c.Store.Postgres != nil {
 		if err := c.Store.Postgres.DSN.Validate(); err != nil {
 			hidden("$.store.postgres.dsn", err.Error())
+		}
+		if after := c.Store.Postgres.StaleAfter; doc.Has("$.store.postgres.stale_after") && (after < minStoreStale || after > maxStoreStale) {
+			fault("$.store.postgres.stale_after", fmt.Sprintf("want between %s and %s", minStoreStale, maxStoreStale), "")
 		}
 	}
 	if c.Listen != "" {

@@ -31,6 +31,9 @@ var (
 	ErrLocked = errors.New("another process uses this store")
 	// ErrReadOnly: the disk is full or read-only; nothing was changed (Rule REL-7).
 	ErrReadOnly = errors.New("the store cannot be written")
+	// ErrUnreachable: the database does not answer. What was being committed may
+	// have happened all the same (Rule REL-7).
+	ErrUnreachable = errors.New("the store cannot be reached")
 	// ErrTampered: the audit chain or a row it covers is not what was written.
 	ErrTampered = errors.New("the audit chain does not hold")
 )

@@ -63,6 +63,8 @@ type Syncer struct {
 	tenant Tenant
 	log    *slog.Logger
 	now    func() time.Time
+	// leadPause is the constant but in tests.
+	leadPause time.Duration
 
 	replaced chan struct{} // tells Run of a new config
 	reading  sourceLocks
@@ -97,7 +99,7 @@ type SyncerOptions struct {
 // New makes a Syncer. It reads nothing until it is asked to.
 func New(st Store, t Tenant, c Config, o SyncerOptions) *Syncer {
 	s := &Syncer{
-		store: st, tenant: t, log: o.Logger, now: o.Now, config: c,
+		store: st, tenant: t, log: o.Logger, now: o.Now, leadPause: leadPause, config: c,
 		replaced: make(chan struct{}, 1), reading: sourceLocks{locks: map[directory.SourceID]*sync.Mutex{}},
 		mirror: NewMirror(st), dirty: map[mapping.Key]struct{}{}, full: true,
 		sources: map[directory.SourceID]*SourceStatus{},
@@ -264,6 +266,9 @@ func (s *Syncer) lead(ctx context.Context) error {
 		s.forgetEvaluation()
 		s.fence = fence
 	}
+	if !s.leads {
+		s.log.Info("leads the synchronization", "fence", fence)
+	}
 	s.leads = true
 	for _, c := range s.config.Sources {
 		if s.mirror.facts(c.ID) != nil {
@@ -283,6 +288,9 @@ func (s *Syncer) lose() {
 	defer s.mu.Unlock()
 	s.mirror = NewMirror(s.store)
 	s.forgetEvaluation()
+	if s.leads {
+		s.log.Warn("another process leads the synchronization now", "fence", s.fence)
+	}
 	s.leads, s.fence = false, 0
 }
 
@@ -501,11 +509,9 @@ const (
 	longestPause = 15 * time.Minute
 	// watchPause is before a watch that ended is taken up again.
 	watchPause = 15 * time.Second
-	// gather is how long changes that come together are waited for, when a source
-	// says that it has some.
-	gather = 200 * time.Millisecond
-	// leadPause is how often a process that does not lead asks again, and a source
-	// that has yet to say anything is asked.
+	// leadPause is how often a process that does not lead asks again, one whose store
+	// does not answer tries it again, and a source that has yet to say anything is
+	// asked.
 	leadPause = 10 * time.Second
 	// jitter is the share by which intervals vary, so that many sources, or many
 	// Ambits, do not ask at one moment.
@@ -537,8 +543,8 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 		}
 		woken := changed
 		switch {
-		case errors.Is(err, ErrNotLeading), errors.Is(err, directory.ErrNothingYet):
-			pause, woken = leadPause, nil
+		case errors.Is(err, ErrNotLeading), errors.Is(err, directory.ErrNothingYet), errors.Is(err, store.ErrUnreachable), errors.Is(err, store.ErrReadOnly):
+			pause, woken = s.leadPause, nil
 		case err != nil:
 			woken = nil // a source that cannot be read is not asked more often for that
 			pause = failures.NextBackOff()
@@ -558,12 +564,7 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
-		case <-woken:
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(gather):
-			}
+		case <-woken: // what comes while a round runs is the next one's, together
 		}
 	}
 }

@@ -42,6 +42,10 @@ func (i *idle) RevisionAt(context.Context, time.Time) (access.Revision, error) {
 func (i *idle) Commit(_ context.Context, c store.Commit) (store.Committed, error) {
 	return store.Committed{Revision: c.Base + 1, At: c.At}, nil
 }
+func (i *idle) CommittedAt(context.Context, access.Revision) (time.Time, error) {
+	return time.Time{}, nil
+}
+func (i *idle) Watch(context.Context, func()) error { return nil }
 func (i *idle) Watermark(context.Context) (time.Time, error)  { return time.Time{}, nil }
 func (i *idle) SetWatermark(context.Context, time.Time) error { return nil }
 
@@ -246,6 +250,7 @@ func TestRule_LDAP_24_a_watch_makes_rounds_come_sooner_and_no_more(t *testing.T)
 	var down atomic.Bool
 	w := &telling{}
 	w.answer = func(int64) error {
+		time.Sleep(50 * time.Millisecond) // what is told meanwhile comes together
 		if down.Load() {
 			return directory.ErrUnreachable
 		}

@@ -97,12 +97,18 @@ func (p *pasts) drop(one *past) {
 }
 
 // ReadAt calls f with one environment as it was at a revision; zero is the
-// newest. It returns ErrNoRevision for a revision that is not made yet, and
-// ErrNoEnvironment where the environment did not exist then. What Read says of
-// the view holds here as well; of the past it has no other environment.
+// newest. It returns ErrNoRevision for a revision that is not made yet,
+// ErrNoEnvironment where the environment did not exist then, and ErrStale where the
+// newest is not known. What Read says of the view holds here as well; of the past
+// it has no other environment.
 func (t *Tenant) ReadAt(ctx context.Context, rev access.Revision, env access.EnvironmentID, f func(View) error) error {
 	if err := t.Reach(ctx, rev); err != nil {
 		return err
+	}
+	if rev == 0 {
+		if err := t.Current(); err != nil {
+			return err
+		}
 	}
 	newest := false
 	err := t.Read(func(v View) error {
@@ -138,21 +144,6 @@ func (t *Tenant) loadPast(ctx context.Context, p *past) (err error) {
 	}
 	if p.snapshot, err = engine.New(p.state, p.rev); err != nil {
 		return fmt.Errorf("compile environment %s at revision %d: %w", p.env, p.rev, err)
-	}
-	return nil
-}
-
-// Reach makes sure that the newest state is of the revision or of a later one. It
-// returns ErrNoRevision where the store has none such.
-func (t *Tenant) Reach(ctx context.Context, rev access.Revision) error {
-	if rev <= t.Revision() {
-		return nil
-	}
-	if err := t.Follow(ctx); err != nil {
-		return err
-	}
-	if newest := t.Revision(); rev > newest {
-		return fmt.Errorf("revision %d does not exist; the newest is %d: %w", rev, newest, ErrNoRevision)
 	}
 	return nil
 }

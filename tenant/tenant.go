@@ -27,6 +27,8 @@ import (
 // Store is what a tenant needs of its store.
 type Store interface {
 	Newest(ctx context.Context) (store.Committed, error)
+	CommittedAt(ctx context.Context, rev access.Revision) (time.Time, error)
+	Watch(ctx context.Context, changed func()) error
 	Load(ctx context.Context, rev access.Revision, yield func(access.Object) error) error
 	LoadEnvironment(ctx context.Context, rev access.Revision, env access.EnvironmentID, yield func(access.Object) error) error
 	RevisionAt(ctx context.Context, t time.Time) (access.Revision, error)
@@ -46,6 +48,9 @@ type Options struct {
 	Wall    func() time.Time     // nil: the machine's clock
 	Elapsed func() time.Duration // nil: the machine's monotonic clock
 	Logger  *slog.Logger         // nil: discard
+	// StaleAfter is how long questions are answered while the store cannot be asked
+	// whether there is something newer; 0 where no other process commits, for ever.
+	StaleAfter time.Duration
 }
 
 // Tenant is the newest state of all environments. It is safe for concurrent use.
@@ -56,10 +61,12 @@ type Tenant struct {
 	log   *slog.Logger
 	clock *Clock
 
-	writing sync.Mutex // serialises judging, committing and following
+	writing chan struct{} // serialises judging, committing and following
+	fresh   freshness
 
 	mu       sync.RWMutex // guards what follows; held for the moment of a swap
 	revision access.Revision
+	at       time.Time // when the revision was committed; zero in the middle of catching up
 	states   map[access.EnvironmentID]*access.State
 
 	snapshots atomic.Pointer[map[access.EnvironmentID]*engine.Snapshot]
@@ -76,10 +83,14 @@ const maxJudgements = 5
 
 // Open loads the newest revision.
 func Open(ctx context.Context, st Store, o Options) (*Tenant, error) {
-	t := &Tenant{store: st, react: o.React, log: o.Logger, states: map[access.EnvironmentID]*access.State{}, pasts: pasts{loading: make(chan struct{}, 1)}}
+	t := &Tenant{
+		store: st, react: o.React, log: o.Logger, writing: make(chan struct{}, 1), fresh: newFreshness(o),
+		states: map[access.EnvironmentID]*access.State{}, pasts: pasts{loading: make(chan struct{}, 1)},
+	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
+	asked := t.fresh.now()
 	newest, err := st.Newest(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open tenant: %w", err)
@@ -108,8 +119,9 @@ func Open(ctx context.Context, st Store, o Options) (*Tenant, error) {
 			return nil, fmt.Errorf("compile environment %s: %w", env, err)
 		}
 	}
-	t.revision = newest.Revision
+	t.revision, t.at = newest.Revision, newest.At
 	t.snapshots.Store(&snapshots)
+	t.fresh.confirm(asked)
 	return t, nil
 }
 
@@ -192,8 +204,10 @@ type Changeset struct {
 // changeset without changes and events commits nothing. An error of judge
 // commits nothing and is returned as it is.
 func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)) (store.Committed, error) {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	if err := t.lock(ctx); err != nil {
+		return store.Committed{}, err
+	}
+	defer t.unlock()
 	for range maxJudgements {
 		v := t.view()
 		set, err := judge(v)
@@ -211,13 +225,18 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 		for _, env := range slices.Sorted(maps.Keys(byEnvironment)) {
 			all = append(all, byEnvironment[env]...)
 		}
+		asked := t.fresh.now()
 		done, err := t.store.Commit(ctx, store.Commit{
 			Base: v.Revision, At: v.Now, Changes: all, Events: append(set.Events, events...), Reply: set.Reply, Fence: set.Fence,
 		})
 		switch {
 		case err == nil:
 			t.clock.Advance(done.At)
-			return done, t.advance(done.Revision, byEnvironment)
+			if err := t.advance(done, byEnvironment); err != nil {
+				return done, err
+			}
+			t.fresh.confirm(asked)
+			return done, nil
 		case errors.Is(err, store.ErrConflict):
 			if err := t.follow(ctx); err != nil {
 				return store.Committed{}, err
@@ -271,7 +290,7 @@ func (t *Tenant) complete(v View, changes []access.Change) (map[access.Environme
 
 // advance makes the changes of one revision the newest state. What can be made
 // before the swap is, so that readers wait for the maps alone.
-func (t *Tenant) advance(rev access.Revision, byEnvironment map[access.EnvironmentID][]access.Change) error {
+func (t *Tenant) advance(to store.Committed, byEnvironment map[access.EnvironmentID][]access.Change) error {
 	next := maps.Clone(*t.snapshots.Load())
 	fresh := map[access.EnvironmentID]*access.State{} // nobody reads them yet
 	for env, changes := range byEnvironment {
@@ -285,13 +304,13 @@ func (t *Tenant) advance(rev access.Revision, byEnvironment map[access.Environme
 	}
 	var err error
 	for env, snapshot := range next {
-		if next[env], err = snapshot.Apply(byEnvironment[env], rev); err != nil {
-			return fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
+		if next[env], err = snapshot.Apply(byEnvironment[env], to.Revision); err != nil {
+			return fmt.Errorf("environment %s at revision %d: %w", env, to.Revision, err)
 		}
 	}
 	for env, state := range fresh {
-		if next[env], err = engine.New(state, rev); err != nil {
-			return fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
+		if next[env], err = engine.New(state, to.Revision); err != nil {
+			return fmt.Errorf("environment %s at revision %d: %w", env, to.Revision, err)
 		}
 	}
 	t.mu.Lock()
@@ -306,7 +325,7 @@ func (t *Tenant) advance(rev access.Revision, byEnvironment map[access.Environme
 			t.states[env].Apply(changes...)
 		}
 	}
-	t.revision = rev
+	t.revision, t.at = to.Revision, to.At
 	t.snapshots.Store(&next)
 	return nil
 }
@@ -317,83 +336,6 @@ func deletes(changes []access.Change) bool {
 	return slices.ContainsFunc(changes, func(c access.Change) bool {
 		return c.Delete && c.Object.ObjectKind() == access.KindEnvironment
 	})
-}
-
-// Follow catches up with what other processes committed.
-func (t *Tenant) Follow(ctx context.Context) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	return t.follow(ctx)
-}
-
-// follow takes one revision after the other, so that a reader sees none that
-// never was.
-func (t *Tenant) follow(ctx context.Context) error {
-	newest, err := t.store.Newest(ctx)
-	if err != nil {
-		return fmt.Errorf("follow the store: %w", err)
-	}
-	switch {
-	case newest.Revision == t.revision:
-		return nil
-	case newest.Revision < t.revision:
-		return fmt.Errorf("the store is at revision %d and this process has seen %d: an older copy was put in its place; restart", newest.Revision, t.revision)
-	}
-	t.clock.Advance(newest.At)
-	rev, changes := t.revision, map[access.EnvironmentID][]access.Change{}
-	err = t.store.Changes(ctx, t.revision, newest.Revision, func(of access.Revision, d store.Difference) error {
-		if of != rev && len(changes) > 0 {
-			if err := t.advance(rev, changes); err != nil {
-				return err
-			}
-			changes = map[access.EnvironmentID][]access.Change{}
-		}
-		rev = of
-		c := d.Change()
-		env := c.Object.ObjectEnvironment()
-		changes[env] = append(changes[env], c)
-		return nil
-	})
-	if err == nil {
-		err = t.advance(newest.Revision, changes) // what comes after rev changed nothing
-	}
-	if err != nil {
-		return fmt.Errorf("follow the store to revision %d: %w", newest.Revision, err)
-	}
-	return nil
-}
-
-// WatermarkEvery is how much of the past a clock that is set back over a restart
-// can repeat (Rule JIT-21).
-const WatermarkEvery = 10 * time.Second
-
-// Run follows the store every followEvery, and every watermarkEvery keeps the
-// watermark while time alone can change an answer, until the context ends.
-func (t *Tenant) Run(ctx context.Context, followEvery, watermarkEvery time.Duration) error {
-	var marked time.Time
-	follow, mark := time.NewTicker(followEvery), time.NewTicker(watermarkEvery)
-	defer follow.Stop()
-	defer mark.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-follow.C:
-			if err := t.Follow(ctx); err != nil && ctx.Err() == nil {
-				t.log.Error("cannot follow the store; decisions go on from the last revision", "revision", t.Revision(), "error", err)
-			}
-		case <-mark.C:
-			now := t.clock.Now()
-			if !t.timed(marked) {
-				continue
-			}
-			if err := t.store.SetWatermark(ctx, now); err == nil {
-				marked = now
-			} else if ctx.Err() == nil {
-				t.log.Error("cannot keep the clock's watermark", "error", err)
-			}
-		}
-	}
 }
 
 // Revision is the newest revision in memory.

@@ -184,7 +184,11 @@ func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daem
 			err = errors.Join(err, d.store.Close())
 		}
 	}()
-	if d.tenant, err = tenant.Open(ctx, d.store, tenant.Options{React: jit.React, Logger: d.log}); err != nil {
+	reacting := tenant.Options{React: jit.React, Logger: d.log}
+	if c.Store.Postgres != nil {
+		reacting.StaleAfter = c.Store.Postgres.StaleLimit()
+	}
+	if d.tenant, err = tenant.Open(ctx, d.store, reacting); err != nil {
 		return nil, err
 	}
 	if err := d.ship(ctx); err != nil {
@@ -200,10 +204,16 @@ func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daem
 	authentication.CAFile = c.File(authentication.CAFile)
 	metrics := prometheus.NewRegistry()
 	registerSync(metrics, d.sync)
-	d.api, err = api.New(api.Options{
+	options := api.Options{
 		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &authentication, SCIM: d.scim,
 		Logger: d.log, Metrics: metrics, Version: version,
-	})
+	}
+	if c.Store.Postgres != nil {
+		// A database that is down makes no process unready before its state is stale:
+		// all would be so together (Rule REL-7).
+		options.Ready = func(context.Context) error { return d.tenant.Current() }
+	}
+	d.api, err = api.New(options)
 	return d, err
 }
 

@@ -1,7 +1,8 @@
 // Package postgres opens a store on PostgreSQL, shared by any number of processes.
 //
-// Commits wait for each other at one row, the head. A leader holds a session's
-// advisory lock and a fence that its commits compare.
+// Commits wait for each other at one row, the head, and tell all processes of
+// themselves. A leader holds a session's advisory lock, which the server takes
+// away when it hears nothing of the leader, and a fence that its commits compare.
 package postgres
 
 import (
@@ -10,13 +11,14 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"embed"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -37,18 +39,28 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 	// Wrap, if set, stands around the driver's connections, as tracing does.
 	Wrap func(driver.Connector) driver.Connector
+	// LockLife is how long a leader may be silent before the server gives its lock
+	// to another; 0: 15 seconds.
+	LockLife time.Duration
+	// Silence is how long the server may let a question wait; 0: 20 seconds.
+	Silence time.Duration
 }
 
-const connections = 16
+const (
+	connections     = 16
+	defaultLockLife = 15 * time.Second
+	defaultSilence  = 20 * time.Second
+)
 
 // Open opens the store in a database and brings its schema up to date. Close it
 // after use. The dsn is a URL or key=value text as libpq reads it. Unless it names
 // a Unix socket or a loopback address, the server must show a certificate for its
-// name (sslmode=verify-full, Rule SEC-4).
+// name (sslmode=verify-full, Rule SEC-4). Of several hosts the one that can be
+// written to is used (target_session_attrs=read-write), after a failover another.
 //
-// It returns store.ErrReadOnly if the server is read-only or full and
-// store.ErrNewerSchema if a newer Ambit wrote the schema. The dsn is never part of
-// an error.
+// It returns store.ErrReadOnly if the server is read-only or full,
+// store.ErrUnreachable if it does not answer and store.ErrNewerSchema if a newer
+// Ambit wrote the schema. The dsn is never part of an error.
 func Open(ctx context.Context, dsn string, o Options) (_ *sqlstore.DB, err error) {
 	cfg, err := configure(dsn)
 	if err != nil {
@@ -59,34 +71,59 @@ func Open(ctx context.Context, dsn string, o Options) (_ *sqlstore.DB, err error
 			err = fmt.Errorf("open store on PostgreSQL at %s: %w", net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), err)
 		}
 	}()
-	var c driver.Connector
-	if c, err = pq.NewConnectorConfig(cfg); err != nil {
-		return nil, err
-	}
-	if o.Wrap != nil {
-		c = o.Wrap(c)
-	}
-	db := sqlx.NewDb(sql.OpenDB(c), "postgres")
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	db.SetConnMaxIdleTime(5 * time.Minute)
-	if err := migrate(ctx, db.DB); err != nil {
-		_ = db.Close()
+	if err := prepare(ctx, cfg, o.Wrap); err != nil {
 		if known := fault(err); known != nil {
 			return nil, known
 		}
 		return nil, err
 	}
-	leading := &leader{db: db, held: map[string]held{}}
+	patience := cmp.Or(o.Silence, defaultSilence)
+	pool, err := connect(cfg, &dialer{silence: patience}, o.Wrap)
+	if err != nil {
+		return nil, err
+	}
+	db := sqlx.NewDb(pool, "postgres")
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	leading := newLeader(db, cmp.Or(o.LockLife, defaultLockLife))
 	return sqlstore.New(db, db, sqlstore.Dialect{
 		TakeHead:    `SELECT revision, at, seq, hash FROM head FOR UPDATE`,
+		Tell:        ` RETURNING pg_notify('` + channel + `', '')`,
 		HasFence:    `SELECT name FROM leaders WHERE fence = $1 FOR SHARE`,
 		Snapshot:    sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 		Parameters:  65_535,
 		Placeholder: func(b []byte, n int) []byte { return strconv.AppendInt(append(b, '$'), int64(n), 10) },
 		Fault:       fault,
 		Lead:        leading.lead,
+		Watch:       listener{dsn: listening(dsn, cfg), silence: patience}.watch,
 	}, o.Now, leading), nil
+}
+
+func connect(cfg pq.Config, d *dialer, wrap func(driver.Connector) driver.Connector) (*sql.DB, error) {
+	direct, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if d != nil {
+		direct.Dialer(*d)
+	}
+	var c driver.Connector = direct
+	if wrap != nil {
+		c = wrap(c)
+	}
+	return sql.OpenDB(c), nil
+}
+
+// prepare brings the schema up to date, by connections that may be silent for as
+// long as that takes.
+func prepare(ctx context.Context, cfg pq.Config, wrap func(driver.Connector) driver.Connector) error {
+	db, err := connect(cfg, nil, wrap)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // what was done is done
+	return migrate(ctx, db)
 }
 
 // configure reads the dsn and adds what Ambit needs of a connection.
@@ -108,6 +145,9 @@ func configure(dsn string) (pq.Config, error) {
 		return pq.Config{}, fmt.Errorf("PostgreSQL settings: sslmode=%s does not verify the server's name, and %s is not this machine; use sslmode=verify-full, with sslrootcert=FILE for an own authority",
 			cfg.SSLMode, cfg.Host)
 	}
+	if len(cfg.Multi) > 0 {
+		cfg.TargetSessionAttrs = cmp.Or(cfg.TargetSessionAttrs, pq.TargetSessionAttrsReadWrite)
+	}
 	cfg.ApplicationName = cmp.Or(cfg.ApplicationName, "ambit")
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
 	if cfg.Runtime == nil {
@@ -118,7 +158,7 @@ func configure(dsn string) (pq.Config, error) {
 		"synchronous_commit": "on",
 		// A process that stopped in the middle of a commit must not stop all others,
 		// nor keep the lead when its machine is gone.
-		"idle_in_transaction_session_timeout": "30s",
+		"idle_in_transaction_session_timeout": "10s",
 		"tcp_keepalives_idle":                 "10",
 		"tcp_keepalives_interval":             "5",
 		"tcp_keepalives_count":                "3",
@@ -159,11 +199,11 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return sqlstore.Migrate(ctx, p)
 }
 
-// fault recognises PostgreSQL's errors by their code.
+// fault recognises PostgreSQL's errors by their code, and that it does not answer.
 func fault(err error) error {
 	e := pq.As(err)
 	if e == nil {
-		return nil
+		return unreachable(err)
 	}
 	switch e.Code {
 	case pqerror.DiskFull:
@@ -174,81 +214,20 @@ func fault(err error) error {
 		return fmt.Errorf("%w: the database role may not; it needs SELECT, INSERT, UPDATE and DELETE on its tables (%w)", store.ErrReadOnly, err)
 	case pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected:
 		return fmt.Errorf("%w (%w)", store.ErrConflict, err)
+	case pqerror.AdminShutdown, pqerror.CrashShutdown, pqerror.CannotConnectNow, pqerror.IdleSessionTimeout, pqerror.IdleInTransactionSessionTimeout, pqerror.TooManyConnections:
+		return fmt.Errorf("%w (%w)", store.ErrUnreachable, err)
 	}
 	return nil
 }
 
-// leader holds leads, each by a connection's advisory lock: the server gives it
-// up when the connection ends, whatever became of this process.
-type leader struct {
-	db   *sqlx.DB
-	mu   sync.Mutex
-	held map[string]held
-}
-
-type held struct {
-	conn  *sqlx.Conn
-	fence int64
-}
-
-func (l *leader) lead(ctx context.Context, name string) (int64, bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if h, ok := l.held[name]; ok {
-		var fence int64
-		err := h.conn.GetContext(ctx, &fence, `SELECT fence FROM leaders WHERE name = $1`, name)
-		if err == nil && fence == h.fence {
-			return h.fence, true, nil
-		}
-		if ctx.Err() != nil {
-			return 0, false, ctx.Err()
-		}
-		// The connection is gone, and with it the lock.
-		delete(l.held, name)
-		l.discard(h.conn)
+// unreachable recognises what a connection says that ended, or was never made.
+func unreachable(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
 	}
-	conn, err := l.db.Connx(ctx)
-	if err != nil {
-		return 0, false, err
-	}
-	var h held
-	var mine bool
-	err = conn.GetContext(ctx, &mine, `SELECT pg_try_advisory_lock(hashtextextended('ambit lead ' || $1::text, 0))`, name)
-	if err == nil && mine {
-		h.conn = conn
-		err = conn.GetContext(ctx, &h.fence, `
-			INSERT INTO leaders (name, fence) VALUES ($1, nextval('fences'))
-			ON CONFLICT (name) DO UPDATE SET fence = excluded.fence
-			RETURNING fence`, name)
-	}
-	switch {
-	case err != nil:
-		l.discard(conn)
-		return 0, false, err
-	case !mine:
-		return 0, false, conn.Close()
-	}
-	l.held[name] = h
-	return h.fence, true, nil
-}
-
-// discard ends a connection, so that it does not go back to the pool with a lock.
-func (l *leader) discard(conn *sqlx.Conn) {
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = conn.Close()
-}
-
-// Close gives all leads up. The server ends a session some time after it was
-// closed, so the locks are given back by name: who comes next need not wait.
-func (l *leader) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	for name, h := range l.held {
-		_, _ = h.conn.ExecContext(ctx, `SELECT pg_advisory_unlock(hashtextextended('ambit lead ' || $1::text, 0))`, name) // or else with the session
-		l.discard(h.conn)
-		delete(l.held, name)
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, sql.ErrConnDone) {
+		return fmt.Errorf("%w (%w)", store.ErrUnreachable, err)
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ambit-iam/ambit/access"
-	"github.com/ambit-iam/ambit/audit"
 	"github.com/ambit-iam/ambit/store"
 	"github.com/ambit-iam/ambit/store/postgres"
 	"github.com/ambit-iam/ambit/store/sqlstore"
@@ -36,10 +35,7 @@ func open(t *testing.T, dsn string) *sqlstore.DB {
 }
 
 func commit(db *sqlstore.DB, base access.Revision, fence int64) error {
-	user := access.User{Environment: "dev", ID: "ada", Name: fmt.Sprint("after ", base), ManagedBy: access.ByAPI}
-	_, err := db.Commit(context.Background(), store.Commit{
-		Base: base, At: time.Now(), Changes: []access.Change{access.Put(user)}, Events: []audit.Event{{Operation: "test"}}, Fence: fence,
-	})
+	_, err := db.Commit(context.Background(), fenced(change(base), fence))
 	return err
 }
 

@@ -261,7 +261,7 @@ func (db *DB) record(ctx context.Context, tx *sqlx.Tx, h head, done store.Commit
 	if err := rows.close(ctx); err != nil {
 		return fmt.Errorf("audit_events: %w", err)
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE head SET revision = $1, at = $2, seq = $3, hash = $4`,
+	_, err := tx.ExecContext(ctx, `UPDATE head SET revision = $1, at = $2, seq = $3, hash = $4`+db.dialect.Tell,
 		int64(done.Revision), at, chain.Seq, chain.Hash)
 	return err
 }

@@ -29,6 +29,9 @@ import (
 type Dialect struct {
 	// TakeHead reads the head and makes other commits wait for this one's end.
 	TakeHead string
+	// Tell ends the statement that moves the head, so that other processes hear of
+	// it; see DB.Watch.
+	Tell string
 	// HasFence counts the leaders with a fence and keeps them in place until the
 	// transaction's end.
 	HasFence string
@@ -44,6 +47,8 @@ type Dialect struct {
 	Fault func(error) error
 	// Lead takes or keeps a lead; see DB.Lead.
 	Lead func(ctx context.Context, name string) (fence int64, ok bool, err error)
+	// Watch tells of commits; nil where nobody else commits. See DB.Watch.
+	Watch func(ctx context.Context, changed func()) error
 }
 
 // DB is an open store. It is safe for concurrent use.
@@ -94,9 +99,15 @@ func (db *DB) fault(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// change runs f in a transaction, whole or not at all.
+// change runs f in a transaction, whole or not at all. The context ends what f
+// does, and not the commit: a commit that is cancelled while it waits for a standby
+// is one that others see and that a failover loses (Rule REL-1).
 func (db *DB) change(ctx context.Context, what string, f func(*sqlx.Tx) error) error {
-	tx, err := db.write.BeginTxx(ctx, nil)
+	begin, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	begun := context.AfterFunc(ctx, end)
+	tx, err := db.write.BeginTxx(begin, nil)
+	begun()
 	if err != nil {
 		return db.fault(what, err)
 	}
@@ -158,6 +169,23 @@ func (db *DB) Newest(ctx context.Context) (store.Committed, error) {
 		return store.Committed{}, db.fault("read the newest revision", err)
 	}
 	return store.Committed{Revision: h.Revision, At: h.at()}, nil
+}
+
+// CommittedAt returns when a revision was committed, or store.ErrNotFound.
+func (db *DB) CommittedAt(ctx context.Context, rev access.Revision) (time.Time, error) {
+	var at int64
+	err := db.read.GetContext(ctx, &at, `SELECT at FROM revisions WHERE revision = $1`, int64(rev))
+	return fromMicro(at), db.fault(fmt.Sprintf("read when revision %d was committed", rev), none(err))
+}
+
+// Watch calls changed, from one goroutine, each time somebody may have committed.
+// It returns when the context ends; nil at once where this process is alone. A
+// watch that misses something costs time and nothing else: Newest knows.
+func (db *DB) Watch(ctx context.Context, changed func()) error {
+	if db.dialect.Watch == nil {
+		return nil
+	}
+	return db.fault("listen for commits", db.dialect.Watch(ctx, changed))
 }
 
 // RevisionAt returns the revision that was the newest at an instant, or

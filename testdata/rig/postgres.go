@@ -68,6 +68,9 @@ func (p *Postgres) DSN(database string) string {
 	return fmt.Sprintf("host=%s port=%d user=ambit dbname=%s", p.Folder, p.Port, database)
 }
 
+// Socket is the path of the server's Unix socket.
+func (p *Postgres) Socket() string { return fmt.Sprintf("%s/.s.PGSQL.%d", p.Folder, p.Port) }
+
 // Exec runs a statement as the cluster's superuser, ambit.
 func (p *Postgres) Exec(t testing.TB, statement string) {
 	t.Helper()
@@ -161,11 +164,27 @@ func (p *Postgres) start(bin string, as *syscall.SysProcAttr) error {
 	return p.wait(30 * time.Second)
 }
 
-// Standby starts a second server that follows the cluster and is read-only. It
-// ends with the test.
+// OwnCluster starts a cluster that a test may do anything to. It ends with the test.
+func OwnCluster(t testing.TB) *Postgres {
+	t.Helper()
+	p, err := startPostgres(t)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = p.guard.Close() })
+	return p
+}
+
+// Standby starts a second server that follows this test binary's cluster and is
+// read-only. It ends with the test.
 func Standby(t testing.TB) *Postgres {
 	t.Helper()
-	primary := Cluster(t)
+	return Cluster(t).Standby(t)
+}
+
+// Standby starts a server that follows this one and is read-only. It ends with the
+// test.
+func (p *Postgres) Standby(t testing.TB) *Postgres {
+	t.Helper()
+	primary := p
 	bin, err := postgresBin()
 	require.NoError(t, err)
 	dir, err := os.MkdirTemp("", "ambit-pg-")
@@ -179,10 +198,42 @@ func Standby(t testing.TB) *Postgres {
 	backup.SysProcAttr, backup.Dir = as, dir
 	out, err := backup.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	p := &Postgres{Folder: dir, Port: port, Password: primary.Password, CAFile: primary.CAFile}
-	require.NoError(t, p.start(bin, as))
-	t.Cleanup(func() { _ = p.guard.Close() })
-	return p
+	standby := &Postgres{Folder: dir, Port: port, Password: primary.Password, CAFile: primary.CAFile}
+	require.NoError(t, standby.start(bin, as))
+	t.Cleanup(func() { _ = standby.guard.Close() })
+	return standby
+}
+
+// Synchronous makes commits wait until a standby has them.
+func (p *Postgres) Synchronous(t testing.TB) {
+	t.Helper()
+	p.Exec(t, `ALTER SYSTEM SET synchronous_standby_names = '*'`)
+	p.Exec(t, `SELECT pg_reload_conf()`)
+	db, err := sql.Open("postgres", p.DSN("postgres")+" sslmode=disable")
+	require.NoError(t, err)
+	defer db.Close()
+	require.Eventually(t, func() bool {
+		state := ""
+		err := db.QueryRowContext(context.Background(), `SELECT sync_state FROM pg_stat_replication`).Scan(&state)
+		return err == nil && state == "sync"
+	}, 20*time.Second, 20*time.Millisecond, "the standby does not follow")
+}
+
+// Kill ends the server as a power cut does.
+func (p *Postgres) Kill(t testing.TB) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(p.Folder, "data", "postmaster.pid"))
+	require.NoError(t, err)
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	pid, err := strconv.Atoi(string(line))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// Promote makes a standby the primary.
+func (p *Postgres) Promote(t testing.TB) {
+	t.Helper()
+	p.Exec(t, `SELECT pg_promote()`)
 }
 
 // wait returns once the server answers.
