@@ -3,6 +3,9 @@ package engine
 import (
 	"hash/maphash"
 	"slices"
+	"sort"
+
+	"github.com/ambit-iam/ambit/access"
 )
 
 // edit marks what the running New or Apply has made itself and may therefore
@@ -414,8 +417,9 @@ func (x *index) remove(h, row uint32, e *edit, hashOf func(row uint32) uint32) {
 
 // people are the users' rows. Rows are never taken away.
 type people struct {
-	rows  rows[user]
-	index index
+	rows    rows[user]
+	index   index
+	ordered uint32 // so many of the first rows lie in the order of ids
 }
 
 // get returns the user's row, or nil.
@@ -437,10 +441,22 @@ func (p *people) find(h uint32, id string) *user {
 // add makes a row for the id, which must not have one.
 func (p *people) add(id string, e *edit) *user {
 	n := p.rows.count
+	if n == p.ordered && (n == 0 || string(p.rows.get(n-1).aside.data.ID) < id) {
+		p.ordered++
+	}
 	p.index.add(p.index.hash(0, id), n, e, p.hashOf)
 	u := p.rows.own(n, e)
 	u.number = n
 	return u
+}
+
+// after is the first of the ordered rows that comes after the id, or the one after
+// the last of them.
+func (p *people) after(id access.UserID) uint32 {
+	if u := p.get(string(id)); u != nil && u.number < p.ordered {
+		return u.number + 1
+	}
+	return uint32(sort.Search(int(p.ordered), func(i int) bool { return p.rows.get(uint32(i)).aside.data.ID > id }))
 }
 
 // hashOf is the hash of a user's id.

@@ -152,6 +152,27 @@ func (p *page[K]) ascend(k K, yield func(K) bool) bool {
 	return true
 }
 
+// some are the keys from k on that lie together, at least one if there is any.
+func (s *sorted[K]) some(k K) []K {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.some(k)
+}
+
+func (p *page[K]) some(k K) []K {
+	if p.kids == nil {
+		i, _ := p.find(k)
+		return p.keys[i:]
+	}
+	for _, kid := range p.kids[p.under(k):] {
+		if keys := kid.some(k); len(keys) > 0 {
+			return keys
+		}
+	}
+	return nil
+}
+
 // own is the page itself, if the edit made it, or a copy with room for one more.
 func (p *page[K]) own(e *edit) *page[K] {
 	if p.edit == e {

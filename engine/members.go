@@ -153,7 +153,7 @@ func (b *builder) settle(u *user, in bool) {
 
 func (b *builder) putUser(o access.User) {
 	unit, manager, position := b.unit(o.BusinessUnit), uint32(noUser), uint32(noPosition)
-	if o.Manager != "" {
+	if o.Manager != "" && !b.loading { // or leadAll finds it
 		manager = b.userNumber(o.Manager)
 	}
 	if o.Position != "" {
@@ -165,6 +165,20 @@ func (b *builder) putUser(o access.User) {
 	u.enabled, u.licensed, u.admitted = o.Enabled, o.Licensed || !o.NeedsLicence(), o.Admitted || !o.NeedsGroup()
 	u.refuses = refusedBy(o)
 	b.settle(u, true)
+}
+
+// leadAll finds the managers at the end of loading, so that who is somebody's
+// manager does not get a row before those with lesser ids.
+func (b *builder) leadAll() {
+	for n := range b.s.users.rows.count {
+		u := b.s.users.rows.own(n, b.edit)
+		if !u.exists || u.aside.data.Manager == "" {
+			continue
+		}
+		u.manager = b.userNumber(u.aside.data.Manager)
+		link(b, &b.s.reports, pairOf(u.manager, n))
+		b.s.users.rows.own(u.manager, b.edit).leads++
+	}
 }
 
 func (b *builder) dropUser(id access.UserID) {

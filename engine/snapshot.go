@@ -354,6 +354,7 @@ func unlink[K key[K]](b *builder, from *sorted[K], k K) { from.remove(k, b.edit)
 // build ends loading.
 func (b *builder) build() {
 	b.joinAll()
+	b.leadAll()
 	b.loading = false
 	for _, x := range []*sorted[pair]{&b.s.members, &b.s.reports, &b.s.placed, &b.s.profiled} {
 		x.build(b.edit)

@@ -88,6 +88,48 @@ func TestRule_EVAL_10_WhoIsEachUserWhomCheckAllows(t *testing.T) {
 	require.Greater(t, listed, asked/4)
 }
 
+// Whoever comes later than the snapshot was loaded, or out of order, is listed among
+// the others all the same.
+func TestRule_EVAL_10_WhoComesInTheOrderOfIds(t *testing.T) {
+	user := func(id, manager access.UserID) access.User {
+		return access.User{Environment: "e", ID: id, Login: string(id), BusinessUnit: "north", Enabled: true, Manager: manager}
+	}
+	objects := []access.Object{
+		access.Environment{ID: "e", Modernized: true}, access.BusinessUnit{Environment: "e", ID: "north"}, access.Table{Environment: "e", ID: "account"},
+		access.Role{Environment: "e", ID: "reader", BusinessUnit: "north", Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Local}}},
+		access.Assignment{Environment: "e", ID: "all", Role: "reader", Principal: access.BusinessUnitID("north").DefaultTeam().Principal(), BusinessUnit: "north"},
+	}
+	for name, order := range map[string][]access.UserID{"in order": {"b", "d", "f"}, "in none": {"f", "b", "d"}} {
+		t.Run(name, func(t *testing.T) {
+			s, err := engine.Load(func(yield func(access.Object) bool) {
+				for _, id := range order {
+					if !yield(user(id, "f")) {
+						return
+					}
+				}
+				for _, o := range objects {
+					if !yield(o) {
+						return
+					}
+				}
+			}, 1)
+			require.NoError(t, err)
+			s, err = s.Apply([]access.Change{access.Put(user("c", "a")), access.Put(user("a", "")), access.Put(user("g", "h")), access.Put(user("e", ""))}, 2)
+			require.NoError(t, err)
+			q := engine.WhoQuestion{Action: access.Read, Table: "account", Record: &engine.Record{Owner: access.UserID("b").Principal(), BusinessUnit: "north"}, At: noon}
+			for q.Limit = 1; q.Limit < 8; q.Limit++ {
+				got, err := whoAll(t, s, q)
+				require.NoError(t, err)
+				require.Equal(t, []access.UserID{"a", "b", "c", "d", "e", "f", "g"}, got)
+			}
+			q.After = "bb"
+			got, err := whoAll(t, s, q)
+			require.NoError(t, err)
+			require.Equal(t, []access.UserID{"c", "d", "e", "f", "g"}, got)
+		})
+	}
+}
+
 // A company is large enough that candidates are few, many or almost all.
 func TestRule_EVAL_10_WhoOfACompany(t *testing.T) {
 	const users = 1_000

@@ -173,6 +173,7 @@ var mutants = []mutant{
 	{"FLS-4", "columns.go", "c.Unmasked == access.UnmaskedOneRecord && !list", "c.Unmasked == access.UnmaskedOneRecord"},
 	{"FLS-4", "columns.go", "case c.Mask == nil || c.Unmasked", "case c.Unmasked"},
 	{"ACC-4", "columns.go", "g = columnGrants{g.read && o.read, g.update && o.update, g.create && o.create, min(g.unmasked, o.unmasked)}", "_ = o"},
-	{"EVAL-10", "who.go", "if !s.allows(&a, u, q.Channel) {", "if false {"},
+	{"EVAL-10", "who.go", "if !s.allows(&a, u, q.Channel, known) {", "if false {"},
+	{"EVAL-10", "who.go", "if s.passesUp(r, m) {", "if true {"},
 	{"EVAL-10", "rights.go", "for q.Action = access.Read;", "for q.Action = access.Write;"},
 }
