@@ -53,8 +53,11 @@ func teamID(i int) access.TeamID   { return access.TeamID(fmt.Sprintf("team-%06d
 func roleID(i int) access.RoleID   { return access.RoleID(fmt.Sprintf("role-%02d", i)) }
 func tableID(i int) access.TableID { return access.TableID(fmt.Sprintf("table-%02d", i)) }
 func recordID(i int) access.RecordID {
-	return access.RecordID(fmt.Sprintf("%08x-6b1f-4c39-9c55-%012x", uint32(i)*0x9e3779b1, i))
+	return access.RecordID(fmt.Sprintf("%08x-6b1f-4c39-9c55-%012x", recordOrder(i), i))
 }
+
+// recordOrder is where the record's id stands among the others.
+func recordOrder(i int) uint32 { return uint32(i) * 0x9e3779b1 }
 
 func (c company) userUnit(i int) int { return i % c.units() }
 func (c company) teamUnit(i int) int { return mix("team's unit", i, c.units()) }

@@ -12,9 +12,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"github.com/ambit-iam/ambit/access"
-	"github.com/ambit-iam/ambit/audit"
 	"github.com/ambit-iam/ambit/engine"
-	"github.com/ambit-iam/ambit/store"
 	"github.com/ambit-iam/ambit/store/sqlite"
 	"github.com/ambit-iam/ambit/store/sqlstore"
 )
@@ -29,14 +27,14 @@ func (m *measurement) load(ctx context.Context) (_ []line, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "ambit.db")
+	if err := fill(ctx, path, c); err != nil {
+		return nil, err
+	}
 	db, err := sqlite.Open(ctx, path, sqlite.Options{})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := fill(ctx, db, c); err != nil {
-		return nil, err
-	}
 	raw, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
 	if err != nil {
 		return nil, err
@@ -58,37 +56,6 @@ func (m *measurement) load(ctx context.Context) (_ []line, err error) {
 		{what: fmt.Sprintf("Reading the %d rows of %d users and all theirs from SQLite with database/sql", rows, c.users), figure: times[0].Round(time.Millisecond).String()},
 		ratio("Loading a snapshot from them", times[1].Round(time.Millisecond), "database/sql", times[0], 2),
 	}, nil
-}
-
-// fill commits the company, a good many objects at a time.
-func fill(ctx context.Context, db *sqlstore.DB, c company) error {
-	began, n := time.Now(), 0
-	var changes []access.Change
-	var base access.Revision
-	commit := func() error {
-		done, err := db.Commit(ctx, store.Commit{Base: base, At: time.Now(), Changes: changes, Events: []audit.Event{{Operation: "sync.applied"}}})
-		base, changes = done.Revision, nil
-		return err
-	}
-	seen := map[string]bool{} // a record may be shared with the same team twice
-	for o := range c.objects() {
-		if s, ok := o.(access.Share); ok {
-			if key := s.ObjectKey(); seen[key] {
-				continue
-			} else {
-				clear(seen) // shares of a record follow each other
-				seen[key] = true
-			}
-		}
-		n++
-		if changes = append(changes, access.Put(o)); len(changes) == 100_000 {
-			if err := commit(); err != nil {
-				return err
-			}
-			fmt.Fprintf(os.Stderr, "  %d objects stored in %s\n", n, time.Since(began).Round(time.Second))
-		}
-	}
-	return commit()
 }
 
 // snapshotOf loads the snapshot without holding the objects.
