@@ -1,29 +1,6 @@
 package dirsync
 
-import (
-	"time"
-
-	"github.com/ambit-iam/ambit/access"
-	"github.com/ambit-iam/ambit/engine"
-)
-
-// diffs asks the engine about each user whom the changes can reach, before and
-// after.
-func (e *EnvironmentPlan) diffs(rev access.Revision, at time.Time) ([]engine.Diff, error) {
-	var after *engine.Snapshot
-	var err error
-	if e.snapshot != nil {
-		after, err = e.snapshot.Apply(e.changes, rev)
-	} else {
-		s := access.NewState(e.Environment)
-		s.Apply(e.changes...)
-		after, err = engine.New(s, rev)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return engine.Compare(e.snapshot, after, e.snapshot.Reached(e.changes), at)
-}
+import "github.com/ambit-iam/ambit/access"
 
 // named is something with a name: a user, a team or a role.
 type named struct {

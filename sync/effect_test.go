@@ -11,8 +11,8 @@ import (
 	"github.com/ambit-iam/ambit/engine"
 )
 
-// effect prints what a plan gives and takes in the environment "sales".
-func effect(t *testing.T, p *Plan) []string {
+// effectLines prints what a plan gives and takes in the environment "sales".
+func effectLines(t *testing.T, p *Plan) []string {
 	t.Helper()
 	all, err := p.Access(noon)
 	require.NoError(t, err)
@@ -38,10 +38,10 @@ func TestPlan_Access(t *testing.T) {
 	}
 	first := plan(company()...)
 	t.Run("of a first plan is all that people get", func(t *testing.T) {
-		require.NotEmpty(t, effect(t, first))
+		require.NotEmpty(t, effectLines(t, first))
 		require.Contains(t, r.text(first), "  Access gained\n")
 		require.NotContains(t, r.text(first), "Access lost")
-		require.Contains(t, strings.Join(effect(t, first), "\n"), "gain read on account")
+		require.Contains(t, strings.Join(effectLines(t, first), "\n"), "gain read on account")
 	})
 	r.mustSync()
 
@@ -53,7 +53,7 @@ func TestPlan_Access(t *testing.T) {
 		require.NotContains(t, r.text(p), "Access gained")
 		e := p.Environments[0]
 		require.Equal(t, []access.UserID{"corp:b"}, e.snapshot.Reached(e.changes))
-		for _, line := range effect(t, p) {
+		for _, line := range effectLines(t, p) {
 			require.Contains(t, line, "1 user loses")
 		}
 	})
@@ -69,7 +69,7 @@ func TestPlan_Access(t *testing.T) {
 		second.Members[0].Add = second.Members[0].Add[:1]
 		p := plan(append(pages, second)...)
 		require.Equal(t, Counts{Delete: 1}, p.Counts())
-		for _, line := range effect(t, p) {
+		for _, line := range effectLines(t, p) {
 			require.Contains(t, line, "sales-two", "only the team's own records are lost")
 		}
 	})
@@ -78,7 +78,7 @@ func TestPlan_Access(t *testing.T) {
 		pages := company()
 		pages[0].Upserts[0].Attributes[directory.AttrEnabled] = []string{"false"}
 		p := plan(pages...)
-		require.NotEmpty(t, effect(t, p))
+		require.NotEmpty(t, effectLines(t, p))
 		require.Contains(t, r.text(p), "~ user ann (enabled: true -> false)")
 	})
 

@@ -210,6 +210,12 @@ func (p *Plan) changes() []access.Change {
 type EnvironmentAccess struct {
 	Environment access.EnvironmentID `json:"environment"`
 	Lines       []engine.Line        `json:"lines"`
+	// Causes are the rules, and what else it is, that make the difference.
+	Causes []CauseAccess `json:"causes"`
+	// Users are the first of those who gain or lose, by login; UserCount how many
+	// there are.
+	Users     []UserAccess `json:"users"`
+	UserCount int          `json:"user_count"`
 }
 
 // Access works out what the users whom the plan is about gain and lose at an
@@ -219,12 +225,12 @@ func (p *Plan) Access(at time.Time) ([]EnvironmentAccess, error) {
 	var out []EnvironmentAccess
 	for i := range p.Environments {
 		e := &p.Environments[i]
-		diffs, err := e.diffs(p.Revision, at)
+		effects, err := e.effects(p.Revision, at)
 		if err != nil {
 			return nil, fmt.Errorf("access that the plan changes in environment %s: %w", e.Environment, err)
 		}
-		if lines := engine.Summarize(diffs); len(lines) > 0 {
-			out = append(out, EnvironmentAccess{e.Environment, lines})
+		if len(effects) > 0 {
+			out = append(out, e.sumUp(effects))
 		}
 	}
 	return out, nil
@@ -394,6 +400,11 @@ func (p *planner) finish() *Plan {
 		e.names = collectNames(s, full)
 		if s.Exists() {
 			e.snapshot, _ = p.states.Snapshot(env)
+			for _, u := range e.snapshot.Reached(full) {
+				if was, ok := s.Users[u]; ok {
+					e.names[named{access.KindUser, string(u)}] = was.Login
+				}
+			}
 		}
 		plan.Environments = append(plan.Environments, e)
 	}

@@ -10,7 +10,6 @@ import (
 	"unicode"
 
 	"github.com/ambit-iam/ambit/access"
-	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/mapping"
 )
 
@@ -41,9 +40,9 @@ func (p *Plan) writeChanges(t *textWriter, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	lines := map[access.EnvironmentID][]engine.Line{}
+	byEnvironment := map[access.EnvironmentID]EnvironmentAccess{}
 	for _, e := range effects {
-		lines[e.Environment] = e.Lines
+		byEnvironment[e.Environment] = e
 	}
 	for i := range p.Environments {
 		e := &p.Environments[i]
@@ -55,7 +54,7 @@ func (p *Plan) writeChanges(t *textWriter, at time.Time) error {
 		e.writeObjects(t)
 		for _, gain := range [...]bool{true, false} {
 			heading := map[bool]string{true: "  Access gained", false: "  Access lost"}[gain]
-			for _, l := range lines[e.Environment] {
+			for _, l := range byEnvironment[e.Environment].Lines {
 				if l.Gain == gain {
 					if heading != "" {
 						t.line("%s", heading)
@@ -65,6 +64,7 @@ func (p *Plan) writeChanges(t *textWriter, at time.Time) error {
 				}
 			}
 		}
+		byEnvironment[e.Environment].write(t)
 		t.line("")
 	}
 	return nil
