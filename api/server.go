@@ -64,6 +64,10 @@ type Options struct {
 	// SCIM answers what is below scim.Root; it has its own authentication (Rule
 	// SCIM-1). Nil: nothing does.
 	SCIM http.Handler
+	// Notifications answers what is below NotificationsRoot: sources that are told of
+	// changes, each below its id. What is told proves itself and changes nothing.
+	// Nil: nothing does.
+	Notifications http.Handler
 	// Ready tells why the process should not be asked, nil if it may be. Without it:
 	// while the store does not answer.
 	Ready func(context.Context) error
@@ -76,6 +80,7 @@ type Server struct {
 	sync     Synchronizer
 	verifier *verifier
 	scim     http.Handler
+	notices  http.Handler
 	log      *slog.Logger
 	ready    func(context.Context) error
 	version  string
@@ -95,6 +100,9 @@ type Route struct {
 	Action access.Action
 }
 
+// NotificationsRoot is where sources are told of changes.
+const NotificationsRoot = "/notifications/"
+
 const (
 	maxBody = 1 << 20 // bytes of a request
 	// keepReplies is how long an idempotency key is remembered (Rule JIT-47).
@@ -112,7 +120,7 @@ var methods = [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.
 // (Rule SEC-3).
 func New(o Options) (*Server, error) {
 	s := &Server{
-		tenant: o.Tenant, store: o.Store, sync: o.Sync, scim: o.SCIM, log: o.Logger, ready: o.Ready, version: o.Version,
+		tenant: o.Tenant, store: o.Store, sync: o.Sync, scim: o.SCIM, notices: o.Notifications, log: o.Logger, ready: o.Ready, version: o.Version,
 		mux: http.NewServeMux(),
 	}
 	if s.log == nil {
@@ -312,6 +320,10 @@ func (s *Server) wrap(authenticate func(*http.Request) (principal, error)) http.
 			return
 		}
 		r.Body = http.MaxBytesReader(recorder, r.Body, maxBody)
+		if s.notices != nil && strings.HasPrefix(r.URL.Path, NotificationsRoot) {
+			s.notices.ServeHTTP(recorder, r.WithContext(ctx))
+			return
+		}
 		if !open(r) {
 			p, err := authenticate(r.WithContext(ctx))
 			if err != nil {

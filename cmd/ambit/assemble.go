@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -153,6 +154,7 @@ type daemon struct {
 	// mu guards what a reload replaces. It is taken inside judgements, so that who
 	// holds it must not commit.
 	mu      sync.Mutex
+	notices *http.ServeMux // sources that are told of changes
 	files   files
 	rules   *mapping.Rules
 	reloads int
@@ -205,7 +207,7 @@ func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daem
 	metrics := prometheus.NewRegistry()
 	registerSync(metrics, d.sync)
 	options := api.Options{
-		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &authentication, SCIM: d.scim,
+		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &authentication, SCIM: d.scim, Notifications: http.HandlerFunc(d.notify),
 		Logger: d.log, Metrics: metrics, Version: version,
 	}
 	if c.Store.Postgres != nil {
@@ -250,15 +252,29 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	if err := d.scim.Replace(clients); err != nil {
 		return dirsync.Config{}, err
 	}
+	notices := http.NewServeMux()
+	for _, s := range d.config.Sources {
+		if told, ok := readers[s.ID].(http.Handler); ok && s.Entra != nil && s.Entra.Notifications != nil {
+			notices.Handle(api.NotificationsRoot+string(s.ID), told)
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.files, d.rules = f, rules
+	d.files, d.rules, d.notices = f, rules, notices
 	d.reloads++
 	out := dirsync.Config{Rules: rules, Model: f.model, Files: f.digests(d.config)}
 	for _, s := range d.config.Sources {
 		out.Sources = append(out.Sources, dirsync.Source{ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval)})
 	}
 	return out, nil
+}
+
+// notify hands on what a source is told of its changes.
+func (d *daemon) notify(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	notices := d.notices
+	d.mu.Unlock()
+	notices.ServeHTTP(w, r)
 }
 
 // ship puts Ambit's own environment into a new store, so that there is somebody

@@ -62,6 +62,8 @@ type Config struct {
 	// ResourceUnits are what may be spent in ten seconds (Rule GRAPH-25); 3500 where
 	// it is absent, which Graph allows in every tenant.
 	ResourceUnits int `yaml:"resource_units"`
+	// Notifications let Graph tell of changes; nil: they are found at the interval.
+	Notifications *Notifications `yaml:"notifications"`
 }
 
 const (
@@ -154,6 +156,11 @@ func (c Config) Validate() error {
 	}
 	if c.ResourceUnits < 0 {
 		fault("resource_units: want a positive number")
+	}
+	if c.Notifications != nil {
+		if err := c.Notifications.Validate(); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	return errors.Join(faults...)
 }

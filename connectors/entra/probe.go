@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	abstractions "github.com/microsoft/kiota-abstractions-go"
+
+	"github.com/ambit-iam/ambit/directory"
 )
 
 // Probe gets a token and tries each permission (Rule GRAPH-3). It reads next to
@@ -35,6 +37,9 @@ func (s *Source) Probe(ctx context.Context) ([]string, error) {
 		default:
 			facts = append(facts, fmt.Sprintf("%s can be read, and their changes followed (%s)", try.what, try.needs))
 		}
+	}
+	if held, known := g.credential.holds(groupRead); known && !held && s.config.Notifications != nil {
+		missing = append(missing, fmt.Errorf("%w: there are no notifications of groups: grant the application permission %s", directory.ErrAuth, groupRead))
 	}
 	if len(missing) > 0 {
 		return facts, errors.Join(missing...)

@@ -18,6 +18,7 @@ type Source struct {
 	restarts atomic.Int32
 	// broken is what an unfinished round has said, to go on with it.
 	broken atomic.Pointer[said]
+	hook   *hook
 }
 
 // New makes a source of a valid configuration; it does not connect.
@@ -30,7 +31,7 @@ func New(c Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{config: c, graph: g}, nil
+	return &Source{config: c, graph: g, hook: newHook()}, nil
 }
 
 // Usage returns what reading has cost (Rule GRAPH-26).
