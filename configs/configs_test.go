@@ -93,6 +93,7 @@ func TestRule_SEC_3_UX_10_a_fault_is_named_with_its_place(t *testing.T) {
 		"a bad source id":                     {"id: corp-ldap", "id: Corp LDAP", 7, "lower-case word", ""},
 		"a source without a kind":             {"    ldap:\n", "    ldpa:\n", 8, `unknown key "ldpa"`, `did you mean "ldap"?`},
 		"a source twice":                      {"sync: {", "  - {id: corp-ldap, entra: {tenant_id: 8f6f2b1c-6f0e-4a53-9a50-6a1f0c9d3b21, client_id: 5d1c2a54-3f41-4c86-8b9f-2f4e7a6d9c10, client_secret: env:X}}\nsync: {", 14, "is there twice", ""},
+		"a client certificate without TLS":    {"sync: {", "  - {id: hr, scim: {tokens: [env:X], client_certificates: [" + strings.Repeat("ab", 32) + "]}}\nsync: {", 14, "without TLS", "set tls"},
 		"a directory without TLS":             {"ldaps://", "ldap://", 9, "ldap", ""},
 		"a password in the file":              {"env:LDAP_PASSWORD", "hunter2", 9, "", ""},
 		"object ids of a source that is none": {"user_claim: preferred_username}", "user_claim: oid, source: entra}", 4, `no source has the id "entra"`, ""},

@@ -21,6 +21,10 @@ type Config struct {
 	// of at least 32 characters, or "sha256:" and the token's SHA-256 in hexadecimal,
 	// so that the token itself is at the client only (Rule SCIM-1).
 	Tokens []secret.Ref `yaml:"tokens,required"`
+	// ClientCertificates are the SHA-256 of the client's TLS certificates, in
+	// hexadecimal: where there is one, or two while the client changes, a request must
+	// come over a connection that showed one of them, besides its token.
+	ClientCertificates []string `yaml:"client_certificates"`
 	// URL is how the client reaches this server, such as https://ambit.example.com,
 	// where that is not how the server sees itself, behind a proxy. It goes into
 	// the locations of resources.
@@ -45,6 +49,9 @@ func (c Config) Validate() error {
 		case t == "":
 			faults = append(faults, errors.New("tokens: want references to secrets"))
 		}
+	}
+	if _, err := c.pins(); err != nil {
+		faults = append(faults, err)
 	}
 	if c.URL != "" {
 		u, err := url.Parse(c.URL)
@@ -112,5 +119,9 @@ func (o offline) Probe(context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []string{fmt.Sprintf("clients push to %s%s with one of %d tokens", Root, o.id, len(known))}, nil
+	fact := fmt.Sprintf("clients push to %s%s with one of %d tokens", Root, o.id, len(known))
+	if n := len(o.config.ClientCertificates); n > 0 {
+		fact += fmt.Sprintf(" and one of %d client certificates", n)
+	}
+	return []string{fact}, nil
 }

@@ -92,6 +92,7 @@ type source struct {
 	id          directory.SourceID
 	url         string
 	credentials credentials
+	pins        pins
 	running     chan struct{}
 }
 
@@ -125,7 +126,11 @@ func (h *Handler) Replace(configs map[directory.SourceID]Config) error {
 		if err != nil {
 			faults = append(faults, fmt.Errorf("source %s: %w", id, err))
 		}
-		s := &source{id: id, url: strings.TrimSuffix(c.URL, "/"), credentials: known, running: make(chan struct{}, maxRunning)}
+		certificates, err := c.pins()
+		if err != nil {
+			faults = append(faults, fmt.Errorf("source %s: %w", id, err))
+		}
+		s := &source{id: id, url: strings.TrimSuffix(c.URL, "/"), credentials: known, pins: certificates, running: make(chan struct{}, maxRunning)}
 		if was := (*h.sources.Load())[id]; was != nil {
 			s.running = was.running
 		}
@@ -237,6 +242,12 @@ func (h *Handler) authenticate(r *http.Request) (*source, error) {
 			h.log.Warn("scim: a client without a valid token was refused", "source", cut(id), "address", r.RemoteAddr)
 		})
 		return nil, refused(http.StatusUnauthorized, "send a token of this source: Authorization: Bearer …")
+	}
+	if err := s.pins.admit(r.TLS, h.now()); err != nil {
+		h.refusals.Do(func() {
+			h.log.Warn("scim: a client with a valid token was refused", "source", s.id, "address", r.RemoteAddr, "error", err)
+		})
+		return nil, refused(http.StatusUnauthorized, "this source wants a client certificate as well: %s", err)
 	}
 	return s, nil
 }

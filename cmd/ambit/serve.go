@@ -86,7 +86,7 @@ func (d *daemon) listen(ctx context.Context, ready func(address string), syncing
 		if err != nil {
 			return errors.Join(hinted{fmt.Errorf("tls: %w", err), "tls.certificate and tls.key in " + d.config.Path + " name PEM files that belong together"}, listener.Close())
 		}
-		web.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+		web.TLSConfig = d.scim.TLS(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
 	}
 	servers = append(servers, func() error {
 		if web.TLSConfig != nil {
