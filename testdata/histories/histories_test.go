@@ -381,7 +381,7 @@ func (l *ldapServer) spoil(r *rand.Rand) string {
 	switch n := r.IntN(40); {
 	case n < 20:
 		f.Cut, what = true, "cut"
-	case n == 20: // costs a second
+	case n == 20: // costs four seconds
 		f.Stall, what = true, "stall"
 	case n == 21 && l.restart != nil:
 		l.restart()
@@ -443,7 +443,7 @@ func newSlapd(t testing.TB, s *rig.Slapd, seed uint64, alone bool) *ldapServer {
 	}
 	l.make = func(url string) directory.Reader {
 		source, err := ldap.New(ldap.Config{
-			Server: ldap.Server{URL: url, InsecurePlaintextLoopback: true, BindDN: s.BindDN, Password: file(t, s.Password), PageSize: 3, IdleSeconds: 1},
+			Server: ldap.Server{URL: url, InsecurePlaintextLoopback: true, BindDN: s.BindDN, Password: file(t, s.Password), PageSize: 3, IdleSeconds: 4},
 			Users:  ldap.Users{Base: l.people}, Groups: ldap.Groups{Base: l.groups}, Changes: followed[seed%3],
 		})
 		require.NoError(t, err)
