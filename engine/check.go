@@ -63,11 +63,11 @@ func (s *Snapshot) MayOwn(owner access.Principal, id access.TableID, at time.Tim
 			return false, s.unknown("business unit", string(a.owner.aside.data.BusinessUnit))
 		}
 	case access.TeamPrincipal:
-		n, ok := s.teamIndex.get(0, owner.ID)
-		if !ok || !s.teams.get(n.number).aside.exists {
+		n, ok := s.teamIndex.get(owner.ID)
+		if !ok || !s.teams.get(n).aside.exists {
 			return false, s.unknown("team", owner.ID)
 		}
-		a.ownerTeam = n.number
+		a.ownerTeam = n
 	default:
 		return false, fmt.Errorf("%w: %v cannot own records (Rule OWN-1)", ErrQuestion, owner)
 	}
@@ -105,10 +105,10 @@ type asked struct {
 	shares    *shares
 	columns   []string // that a Create or Write sets
 	column    *columnShares
+	known     *record // what the environment knows of it, if asked as registered
 
 	// timed is set while evaluating, when a window was met.
-	timed   bool
-	fetched uint8 // means nothing: for the sake of having looked
+	timed bool
 }
 
 // resolve finds what the question names and judges whether it can be answered
@@ -163,32 +163,59 @@ func (s *Snapshot) resolve(q *Question, a *asked) error {
 }
 
 // hashes are those of a question's names.
-type hashes struct{ user, owner, record uint32 }
+type hashes struct {
+	user, owner, unit, record uint32
+	seen                      uint8 // means nothing: for the sake of having looked
+}
 
-// fetch reckons the hashes and looks at the rows that they will be found in: first
-// at all places in the indexes, then at all rows. Most of a question's time is
-// waiting for memory, and what is asked for one right after the other is waited
-// for together.
+// fetch reckons the hashes and looks at what will be read: first at all places in
+// the indexes, then at the rows that they lead to, then at the teams of the user.
+// Nearly all of a question's time is waiting for memory, and what is asked for one
+// right after the other is waited for together; so this takes no branch on what it
+// has just asked for.
 func (s *Snapshot) fetch(q *Question, table uint32, a *asked) (h hashes) {
-	h.user = s.users.index.hash(0, string(q.User))
-	user := s.users.index.first(h.user)
-	if q.Record == nil {
+	users := &s.users.index // all indexes hash alike
+	h.user = users.hash(0, string(q.User))
+	r := q.Record
+	if r == nil {
 		return h
 	}
-	h.record = s.shares.index.hash(table, string(q.Record.ID))
-	shares := s.shares.index.first(h.record)
-	if q.Record.Owner.Kind == access.UserPrincipal {
-		h.owner = s.users.index.hash(0, q.Record.Owner.ID)
-		if owner := s.users.index.first(h.owner); owner != 0 {
-			a.fetched += s.users.rows.get(owner - 1).length
+	owner, unit := &r.Owner, r.BusinessUnit
+	if r.Registered {
+		if known, ok := s.records.get(table, string(r.ID)); ok {
+			a.known, owner, unit = known, &known.data.Owner, known.data.BusinessUnit
 		}
 	}
-	if user != 0 {
-		u := s.users.rows.get(user - 1)
-		a.fetched += u.length + uint8(u.holding.count) // both lines of it
+	h.owner, h.unit, h.record = users.hash(0, owner.ID), users.hash(0, string(unit)), users.hash(table, string(r.ID))
+
+	byTeam := owner.Kind == access.TeamPrincipal
+	owners := users
+	if byTeam {
+		owners = &s.teamIndex.index
 	}
-	if shares != 0 {
-		a.fetched += s.shares.rows.get(shares - 1).length
+	userRow, ownerRow := users.first(h.user), owners.first(h.owner)
+	unitRow, sharesRow := s.tree.index.index.first(h.unit), s.shares.index.first(h.record)
+
+	if userRow == 0 || ownerRow == 0 {
+		return h
+	}
+	u := s.users.rows.get(userRow - 1)
+	h.seen = u.length
+	if byTeam {
+		h.seen += s.teamIndex.rows.get(ownerRow - 1).length
+	} else {
+		h.seen += s.users.rows.get(ownerRow - 1).length
+	}
+	if s.shares.rows.count > 0 {
+		h.seen += s.shares.rows.get(max(sharesRow, 1) - 1).length
+	}
+	if unitRow != 0 {
+		h.seen += s.tree.index.rows.get(unitRow - 1).length
+	}
+	if s.teams.count > 0 {
+		for _, n := range u.few {
+			h.seen += uint8(s.teams.get(n).holding.count)
+		}
 	}
 	return h
 }
@@ -208,11 +235,10 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked, h hashes) error {
 		case q.Action == access.Create:
 			return fmt.Errorf("%w: a registered record cannot be created; give the intended record's facts (Rule OWN-7)", ErrQuestion)
 		}
-		known, ok := s.records.get(a.table, string(r.ID))
-		if !ok {
+		if a.known == nil {
 			return fmt.Errorf("%w record %q of table %q in environment %q", ErrUnknown, r.ID, q.Table, s.env.ID)
 		}
-		owner, unitID = known.data.Owner, known.data.BusinessUnit
+		owner, unitID = a.known.data.Owner, a.known.data.BusinessUnit
 	}
 	if a.kind != access.UserOrTeam && owner != (access.Principal{}) {
 		return fmt.Errorf("%w: records of table %q (%v) have no owner, yet %v is given", ErrQuestion, q.Table, a.kind, owner)
@@ -226,7 +252,7 @@ func (s *Snapshot) resolveRecord(q *Question, a *asked, h hashes) error {
 		}
 	}
 	if a.kind == access.UserOrTeam || a.kind == access.BusinessUnitOwned {
-		if err := s.resolveUnit(q, unitID, a); err != nil {
+		if err := s.resolveUnit(q, unitID, a, h); err != nil {
 			return err
 		}
 		a.place = s.span(a.unit).first
@@ -247,23 +273,24 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked, h
 	case owner.Kind == access.UserPrincipal && owner.ID == string(q.User):
 		a.owner, a.owned, a.ownerUnit = a.user, 1, a.user.unit
 	case owner.Kind == access.UserPrincipal:
-		if q.Record.Registered {
-			h.owner = s.users.index.hash(0, owner.ID)
-		}
 		if a.owner = s.users.find(h.owner, owner.ID); a.owner == nil || !a.owner.exists {
 			return s.unknown("user", owner.ID)
 		}
 		a.ownerUnit = a.owner.unit
 	case owner.Kind == access.TeamPrincipal:
-		n, ok := s.teamIndex.get(0, owner.ID)
-		if !ok || !s.teams.get(n.number).aside.exists {
+		n, ok := s.teamIndex.find(h.owner, owner.ID)
+		if !ok {
 			return s.unknown("team", owner.ID)
 		}
-		t := s.teams.get(n.number)
-		if !t.aside.owns {
+		t := s.teams.get(n)
+		switch {
+		case !t.holding.idle:
+		case !t.aside.exists:
+			return s.unknown("team", owner.ID)
+		default:
 			return fmt.Errorf("%w: access team %q cannot own records (Rule OWN-6)", ErrQuestion, owner.ID)
 		}
-		a.ownerTeam, a.owned, a.ownerUnit = n.number, bit(s.member(a.user, n.number)), t.unit
+		a.ownerTeam, a.owned, a.ownerUnit = n, bit(s.member(a.user, n)), t.unit
 	default:
 		return fmt.Errorf("%w: %v cannot own records (Rule OWN-1)", ErrQuestion, owner)
 	}
@@ -273,7 +300,7 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked, h
 	return nil
 }
 
-func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked) error {
+func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked, h hashes) error {
 	if id == "" {
 		if a.kind != access.UserOrTeam || s.env.Modernized {
 			return fmt.Errorf("%w: record %q of table %q is asked about without its owning business unit", ErrQuestion, q.Record.ID, q.Table)
@@ -281,15 +308,11 @@ func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked) 
 		a.unit = a.ownerUnit
 		return nil
 	}
-	if a.kind == access.UserOrTeam && id == *s.tree.ids.get(a.ownerUnit) {
-		a.unit = a.ownerUnit
-		return nil
-	}
-	n, ok := s.unit(id)
+	n, ok := s.tree.index.find(h.unit, string(id))
 	if !ok || !s.span(n).exists() {
 		return s.unknown("business unit", string(id))
 	}
-	if a.unit = n; a.kind != access.UserOrTeam {
+	if a.unit = n; a.kind != access.UserOrTeam || n == a.ownerUnit {
 		return nil
 	}
 	if !s.env.Modernized {
@@ -449,22 +472,13 @@ func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 	if s.weigh(a, u.standing(), noTeam, &v); v.access == last {
 		return v
 	}
-	var near [len(u.few)]*team
-	for i, n := range teams[:min(len(teams), len(near))] { // as fetch does
-		near[i] = s.teams.get(n)
-		a.fetched += uint8(near[i].holding.count)
-	}
 	timed := u.holding.timed
 	timed = s.weighTeam(a, s.teams.get(own), own, &v) || timed
-	for i, n := range teams {
+	for _, n := range teams {
 		if v.access == last {
 			return v
 		}
-		t := near[i&(len(near)-1)]
-		if i >= len(near) {
-			t = s.teams.get(n)
-		}
-		timed = s.weighTeam(a, t, n, &v) || timed
+		timed = s.weighTeam(a, s.teams.get(n), n, &v) || timed
 	}
 	// Whether a creation is by the owning team's role matters too.
 	if !timed || v.access != 0 && (a.action != access.Create || v.byOwner != 0 || a.ownerTeam == noTeam) {

@@ -99,8 +99,8 @@ func (r *reach) principal(p access.Principal) {
 	if id, ok := p.User(); ok {
 		r.users[id] = struct{}{}
 	} else if r.s != nil {
-		if n, ok := r.s.teamIndex.get(0, p.ID); ok {
-			r.members(n.number)
+		if n, ok := r.s.teamIndex.get(p.ID); ok {
+			r.members(n)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"hash/maphash"
+	"math"
 	"slices"
 	"sort"
 
@@ -225,8 +226,8 @@ type rows[V any] struct {
 }
 
 const (
-	rowBits      = 4 // rows of a chunk
-	rowGroupBits = 8 // chunks of a group
+	rowBits      = 5 // rows of a chunk
+	rowGroupBits = 7 // chunks of a group
 )
 
 type rowGroup[V any] struct {
@@ -234,9 +235,13 @@ type rowGroup[V any] struct {
 	edit   *edit
 }
 
+// rowChunk begins, with the eight bytes that Go's runtime puts before it, with one
+// cache line, so that no row of 32, 64 or 128 bytes lies across more of them than
+// it must.
 type rowChunk[V any] struct {
-	rows [1 << rowBits]V
 	edit *edit
+	_    [48]byte
+	rows [1 << rowBits]V
 }
 
 func (r *rows[V]) get(i uint32) *V {
@@ -279,8 +284,8 @@ type index struct {
 }
 
 const (
-	indexBits      = 8         // places of a chunk
-	indexGroupBits = 8         // chunks of a group
+	indexBits      = 9         // places of a chunk
+	indexGroupBits = 7         // chunks of a group
 	rowMask        = 1<<26 - 1 // of a place
 	// maxRows is how many rows can have numbers in an index.
 	maxRows = rowMask - 1
@@ -328,9 +333,20 @@ func (x *index) chunk(h uint32) *indexChunk {
 	return x.groups[i>>indexGroupBits].chunks[i&(1<<indexGroupBits-1)]
 }
 
-// first is the row at the hash's first place, from 1: most likely its, if it has
-// one.
-func (x *index) first(h uint32) uint32 { return x.chunk(h).places[h&(1<<indexBits-1)] & rowMask }
+// first is the row, from 1, that is most likely the hash's, or 0: the one at the
+// first two places that may be it. It takes no branch on what it reads, since the
+// processor would wait there.
+func (x *index) first(h uint32) uint32 {
+	c := x.chunk(h)
+	p, second := c.places[h&(1<<indexBits-1)], c.places[(h+1)&(1<<indexBits-1)]
+	if (p^h)&^rowMask != 0 {
+		p = second
+	}
+	if (p^h)&^rowMask != 0 {
+		p = 0
+	}
+	return p & rowMask
+}
 
 // walk goes through the rows that may have the hash's key.
 type walk struct {
@@ -413,6 +429,61 @@ func (x *index) remove(h, row uint32, e *edit, hashOf func(row uint32) uint32) {
 		c.places[i&(1<<indexBits-1)] = 0
 		c.place(hashOf(p&rowMask-1), p)
 	}
+}
+
+// names are the ids of what is numbered, and the numbers.
+type names struct {
+	rows  rows[named]
+	index index
+}
+
+// named is an id: a cache line.
+type named struct {
+	length uint8
+	id     [47]byte
+	long   string // an id that is longer
+}
+
+func (n *named) is(id string) bool {
+	if int(n.length) <= len(n.id) {
+		return string(n.id[:n.length]) == id
+	}
+	return n.long == id
+}
+
+func (n *names) get(id string) (uint32, bool) { return n.find(n.index.hash(0, id), id) }
+
+// find is get with the id's hash.
+func (n *names) find(h uint32, id string) (uint32, bool) {
+	for w := n.index.walk(h); ; {
+		i, ok := w.next()
+		if !ok {
+			return 0, false
+		}
+		if n.rows.get(i).is(id) {
+			return i, true
+		}
+	}
+}
+
+// add numbers the id, which must not have a number.
+func (n *names) add(id string, e *edit) uint32 {
+	number := n.rows.count
+	n.index.add(n.index.hash(0, id), number, e, n.hashOf)
+	row := n.rows.own(number, e)
+	row.length = uint8(min(len(id), math.MaxUint8))
+	if copy(row.id[:], id) < len(id) {
+		row.long = id
+	}
+	return number
+}
+
+func (n *names) hashOf(number uint32) uint32 {
+	row := n.rows.get(number)
+	if int(row.length) <= len(row.id) {
+		return n.index.hashBytes(0, row.id[:row.length])
+	}
+	return n.index.hash(0, row.long)
 }
 
 // people are the users' rows. Rows are never taken away.

@@ -138,8 +138,8 @@ func (s *Snapshot) canOwn(p access.Principal) bool {
 	if p.Kind == access.UserPrincipal {
 		return s.users.get(p.ID).enabled
 	}
-	n, _ := s.teamIndex.get(0, p.ID)
-	return s.teams.get(n.number).aside.owns
+	n, _ := s.teamIndex.get(p.ID)
+	return s.teams.get(n).aside.owns
 }
 
 // MaySetUnit tells whether the user may move the record to the business unit (Rule

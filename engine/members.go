@@ -91,14 +91,6 @@ func (t *teamAside) clone(e *edit) *teamAside {
 	return &c
 }
 
-// named is a number's name.
-type named struct {
-	id     string
-	number uint32
-}
-
-func (n *named) is(_ uint32, id string) bool { return n.id == id }
-
 // user returns the user's row, ready to be changed; it makes one for a user who
 // is mentioned first.
 func (b *builder) user(id access.UserID) *user {
@@ -188,11 +180,13 @@ func (b *builder) dropUser(id access.UserID) {
 }
 
 func (b *builder) team(id access.TeamID) uint32 {
-	if n, ok := b.s.teamIndex.get(0, string(id)); ok {
-		return n.number
+	if n, ok := b.s.teamIndex.get(string(id)); ok {
+		return n
 	}
-	n := b.s.teams.count
-	b.s.teamIndex.set(0, string(id), &named{string(id), n}, b.edit)
+	if b.s.teams.count == maxRows {
+		b.fail("more than %d teams", maxRows)
+	}
+	n := b.s.teamIndex.add(string(id), b.edit)
 	*b.s.teams.own(n, b.edit) = team{holding: holding{idle: true}, unit: noUnit, aside: &teamAside{edit: b.edit, number: n, data: access.Team{ID: id}}}
 	return n
 }

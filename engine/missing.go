@@ -351,8 +351,8 @@ func (s *Snapshot) unitOf(p access.Principal) access.BusinessUnitID {
 	if id, ok := p.User(); ok {
 		return s.users.get(string(id)).aside.data.BusinessUnit
 	}
-	n, _ := s.teamIndex.get(0, p.ID)
-	return s.teams.get(n.number).aside.data.BusinessUnit
+	n, _ := s.teamIndex.get(p.ID)
+	return s.teams.get(n).aside.data.BusinessUnit
 }
 
 // take reports a set, and tells whether there is room for more.

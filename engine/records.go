@@ -281,8 +281,8 @@ func (s *Snapshot) findPrincipal(sh *shares, p access.Principal) int {
 		}
 		return -1
 	case access.TeamPrincipal:
-		if n, ok := s.teamIndex.get(0, p.ID); ok {
-			return sh.find(who(n.number) | teamBit)
+		if n, ok := s.teamIndex.get(p.ID); ok {
+			return sh.find(who(n) | teamBit)
 		}
 		return -1
 	}

@@ -23,7 +23,7 @@ type Snapshot struct {
 	env      access.Environment
 
 	users     people
-	teamIndex dict[*named]
+	teamIndex names
 	teams     rows[team]
 
 	tree tree
@@ -283,8 +283,8 @@ func newBuilder(env access.Environment, rev access.Revision, n sizes) *builder {
 			revision:      rev,
 			env:           env,
 			users:         people{index: newIndex(seed, n.users, e)},
-			teamIndex:     newDict[*named](seed, n.teams, e),
-			tree:          tree{index: newDict[*named](seed, n.units, e), root: noUnit},
+			teamIndex:     names{index: newIndex(seed, n.teams, e)},
+			tree:          tree{index: names{index: newIndex(seed, n.units, e)}, root: noUnit},
 			tableIndex:    map[access.TableID]uint32{},
 			roleIndex:     map[access.RoleID]uint32{},
 			assignments:   newDict[*assignment](seed, n.assignments, e),

@@ -33,7 +33,7 @@ func (s *span) holds(first uint32) bool { return s.first <= first && first <= s.
 // tree is the business units. A change of one copies what it touches, however
 // many there are; a move touches the units that move.
 type tree struct {
-	index dict[*named]
+	index names
 	units rows[unit]
 	ids   rows[access.BusinessUnitID] // by unit
 	sizes rows[uint32]                // by unit: units in its subtree, itself included
@@ -68,11 +68,11 @@ func (s *Snapshot) span(unit uint32) *span {
 
 // unit returns the number of a unit that was ever mentioned.
 func (s *Snapshot) unit(id access.BusinessUnitID) (uint32, bool) {
-	n, ok := s.tree.index.get(0, string(id))
+	n, ok := s.tree.index.get(string(id))
 	if !ok {
 		return noUnit, false
 	}
-	return n.number, true
+	return n, true
 }
 
 // size is how many units there are in the unit's subtree.
@@ -103,8 +103,10 @@ func (b *builder) unit(id access.BusinessUnitID) uint32 {
 		return n
 	}
 	t := &b.s.tree
-	n := t.units.count
-	t.index.set(0, string(id), &named{string(id), n}, b.edit)
+	if t.units.count == maxRows {
+		b.fail("more than %d business units", maxRows)
+	}
+	n := t.index.add(string(id), b.edit)
 	team := b.team(id.DefaultTeam())
 	*t.units.own(n, b.edit) = unit{parent: noUnit, team: team, data: access.BusinessUnit{ID: id}}
 	*t.ids.own(n, b.edit), *t.sizes.own(n, b.edit) = id, 1

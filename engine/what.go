@@ -479,8 +479,8 @@ func (s *Snapshot) principalName(p access.Principal) string {
 	case access.UserPrincipal:
 		return s.users.get(p.ID).aside.data.Name
 	case access.TeamPrincipal:
-		n, _ := s.teamIndex.get(0, p.ID)
-		return s.teams.get(n.number).aside.data.Name
+		n, _ := s.teamIndex.get(p.ID)
+		return s.teams.get(n).aside.data.Name
 	}
 	return ""
 }
