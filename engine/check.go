@@ -196,14 +196,16 @@ func (s *Snapshot) fetch(q *Question, table uint32, a *asked) (h hashes) {
 	userRow, ownerRow := users.first(h.user), owners.first(h.owner)
 	unitRow, sharesRow := s.tree.index.index.first(h.unit), s.shares.index.first(h.record)
 
-	if userRow == 0 || ownerRow == 0 {
+	if userRow == 0 {
 		return h
 	}
 	u := s.users.rows.get(userRow - 1)
 	h.seen = u.length
-	if byTeam {
+	switch {
+	case ownerRow == 0:
+	case byTeam:
 		h.seen += s.teamIndex.rows.get(ownerRow - 1).length
-	} else {
+	default:
 		h.seen += s.users.rows.get(ownerRow - 1).length
 	}
 	if s.shares.rows.count > 0 {
@@ -283,11 +285,10 @@ func (s *Snapshot) resolveOwner(q *Question, owner access.Principal, a *asked, h
 			return s.unknown("team", owner.ID)
 		}
 		t := s.teams.get(n)
-		switch {
-		case !t.holding.idle:
-		case !t.aside.exists:
+		if t.holding.idle && !t.aside.exists {
 			return s.unknown("team", owner.ID)
-		default:
+		}
+		if t.holding.idle {
 			return fmt.Errorf("%w: access team %q cannot own records (Rule OWN-6)", ErrQuestion, owner.ID)
 		}
 		a.ownerTeam, a.owned, a.ownerUnit = n, bit(s.member(a.user, n)), t.unit

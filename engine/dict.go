@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"unsafe"
 
 	"github.com/ambit-iam/ambit/access"
 )
@@ -12,7 +13,9 @@ import (
 // edit marks what the running New or Apply has made itself and may therefore
 // change in place; everything else is shared with other snapshots and is copied
 // first.
-type edit struct{ _ byte }
+type edit struct {
+	loading bool // all at once, in New and Load
+}
 
 // keyed is what a dict holds: it knows its own key, a string within a space (a
 // table's number, or 0).
@@ -223,6 +226,8 @@ type rows[V any] struct {
 	groups []*rowGroup[V]
 	count  uint32
 	edit   *edit // owner of groups
+	// made ahead are the chunks that loading takes next.
+	made []rowChunk[V]
 }
 
 const (
@@ -232,20 +237,14 @@ const (
 
 type rowGroup[V any] struct {
 	chunks [1 << rowGroupBits]*rowChunk[V]
+	edits  [1 << rowGroupBits]*edit // owners of the chunks
 	edit   *edit
 }
 
-// rowChunk begins, with the eight bytes that Go's runtime puts before it, with one
-// cache line, so that no row of 32, 64 or 128 bytes lies across more of them than
-// it must.
-type rowChunk[V any] struct {
-	edit *edit
-	_    [48]byte
-	rows [1 << rowBits]V
-}
+type rowChunk[V any] [1 << rowBits]V
 
 func (r *rows[V]) get(i uint32) *V {
-	return &r.groups[i>>(rowBits+rowGroupBits)].chunks[i>>rowBits&(1<<rowGroupBits-1)].rows[i&(1<<rowBits-1)]
+	return &r.groups[i>>(rowBits+rowGroupBits)].chunks[i>>rowBits&(1<<rowGroupBits-1)][i&(1<<rowBits-1)]
 }
 
 // own returns the row, ready to be changed by e; it makes the one after the last.
@@ -258,18 +257,38 @@ func (r *rows[V]) own(i uint32, e *edit) *V {
 	}
 	g := &r.groups[i>>(rowBits+rowGroupBits)]
 	if (*g).edit != e {
-		*g = &rowGroup[V]{edit: e, chunks: (*g).chunks}
+		*g = &rowGroup[V]{edit: e, chunks: (*g).chunks, edits: (*g).edits}
 	}
-	c := &(*g).chunks[i>>rowBits&(1<<rowGroupBits-1)]
+	n := i >> rowBits & (1<<rowGroupBits - 1)
+	c, owner := &(*g).chunks[n], &(*g).edits[n]
 	switch {
 	case *c == nil:
-		*c = &rowChunk[V]{edit: e}
-	case (*c).edit != e:
-		*c = &rowChunk[V]{edit: e, rows: (*c).rows}
+		*c = r.make(e)
+	case *owner != e:
+		copied := **c
+		*c = &copied
 	}
-	r.count = max(r.count, i+1)
-	return &(*c).rows[i&(1<<rowBits-1)]
+	*owner, r.count = e, max(r.count, i+1)
+	return &(*c)[i&(1<<rowBits-1)]
 }
+
+// make returns a chunk of empty rows. Loading makes as many at a time as there are
+// already, up to some megabytes.
+func (r *rows[V]) make(e *edit) *rowChunk[V] {
+	if !e.loading {
+		return new(rowChunk[V])
+	}
+	if len(r.made) == 0 {
+		r.made = make([]rowChunk[V], min(r.count>>rowBits+1, uint32(madeAtOnce/unsafe.Sizeof(rowChunk[V]{}))))
+		inHugePages(r.made)
+	}
+	c := &r.made[0]
+	r.made = r.made[1:]
+	return c
+}
+
+// madeAtOnce is how many bytes of chunks are made at a time, at most.
+const madeAtOnce = 16 << 20
 
 // index finds rows by their keys, each a string within a space, as a dict's. It is
 // open-addressed and small, since a question waits mostly for memory: a place is
@@ -293,6 +312,7 @@ const (
 
 type indexGroup struct {
 	chunks [1 << indexGroupBits]*indexChunk
+	edits  [1 << indexGroupBits]*edit // owners of the chunks
 	edit   *edit
 }
 
@@ -300,7 +320,6 @@ type indexGroup struct {
 // goes to the next one in the same chunk.
 type indexChunk struct {
 	places [1 << indexBits]uint32
-	edit   *edit
 }
 
 func newIndex(seed maphash.Seed, size int, e *edit) index {
@@ -309,11 +328,14 @@ func newIndex(seed maphash.Seed, size int, e *edit) index {
 		places *= 2
 	}
 	x := index{seed: seed, mask: uint32(places - 1), edit: e}
-	for i := range places >> indexBits {
+	chunks := make([]indexChunk, places>>indexBits)
+	inHugePages(chunks)
+	for i := range chunks {
 		if i>>indexGroupBits == len(x.groups) {
 			x.groups = append(x.groups, &indexGroup{edit: e})
 		}
-		x.groups[i>>indexGroupBits].chunks[i&(1<<indexGroupBits-1)] = &indexChunk{edit: e}
+		g := x.groups[i>>indexGroupBits]
+		g.chunks[i&(1<<indexGroupBits-1)], g.edits[i&(1<<indexGroupBits-1)] = &chunks[i], e
 	}
 	return x
 }
@@ -379,11 +401,13 @@ func (x *index) own(h uint32, e *edit) *indexChunk {
 	i := h & x.mask >> indexBits
 	g := &x.groups[i>>indexGroupBits]
 	if (*g).edit != e {
-		*g = &indexGroup{edit: e, chunks: (*g).chunks}
+		*g = &indexGroup{edit: e, chunks: (*g).chunks, edits: (*g).edits}
 	}
-	c := &(*g).chunks[i&(1<<indexGroupBits-1)]
-	if (*c).edit != e {
-		*c = &indexChunk{edit: e, places: (*c).places}
+	n := i & (1<<indexGroupBits - 1)
+	c, owner := &(*g).chunks[n], &(*g).edits[n]
+	if *owner != e {
+		copied := **c
+		*c, *owner = &copied, e
 	}
 	return *c
 }

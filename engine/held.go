@@ -94,7 +94,12 @@ func (b *builder) putAssignment(o access.Assignment) {
 		return
 	}
 	b.dropAssignment(o.ID)
-	a, g := &assignment{o}, grant{role: b.role(o.Role), unit: b.unit(o.BusinessUnit)}
+	g, to := grant{role: b.role(o.Role), unit: b.unit(o.BusinessUnit)}, b.who(o.Principal)
+	o.Principal, o.BusinessUnit = b.s.principal(to), *b.s.tree.ids.get(g.unit) // kept once
+	if r := b.s.roles[g.role]; r != nil {
+		o.Role = r.ID
+	}
+	a := &assignment{o}
 	b.hold(o.Principal, func(h *held) {
 		if o.Window.Open() && o.Bound == nil {
 			h.standing, h.assignments = append(h.standing, g), append(h.assignments, a)
@@ -105,7 +110,7 @@ func (b *builder) putAssignment(o access.Assignment) {
 		h.windowed = append(h.windowed, w)
 	})
 	b.s.assignments.set(0, string(o.ID), a, b.edit)
-	link(b, &b.s.holders, holder{g, b.who(o.Principal)})
+	link(b, &b.s.holders, holder{g, to})
 	b.carry(link, o.Principal, g.role, o.BusinessUnit)
 }
 

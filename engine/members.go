@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/ambit-iam/ambit/access"
 )
@@ -143,6 +144,8 @@ func (b *builder) settle(u *user, in bool) {
 	}
 }
 
+// putUser keeps one copy of the ids that are said more than once: each would be as
+// large as what Check reads of a user.
 func (b *builder) putUser(o access.User) {
 	unit, manager, position := b.unit(o.BusinessUnit), uint32(noUser), uint32(noPosition)
 	if o.Manager != "" && !b.loading { // or leadAll finds it
@@ -153,6 +156,16 @@ func (b *builder) putUser(o access.User) {
 	}
 	u := b.user(o.ID)
 	b.settle(u, false)
+	o.ID, o.BusinessUnit = u.aside.data.ID, *b.s.tree.ids.get(unit)
+	if manager != noUser {
+		o.Manager = b.s.users.rows.get(manager).aside.data.ID
+	}
+	if o.Mail == o.Login {
+		o.Mail = o.Login
+	}
+	if strings.HasSuffix(string(o.ID), o.Origin.Object) {
+		o.Origin.Object = string(o.ID)[len(o.ID)-len(o.Origin.Object):]
+	}
 	u.exists, u.unit, u.manager, u.aside.position, u.aside.data = true, unit, manager, position, o
 	u.enabled, u.licensed, u.admitted = o.Enabled, o.Licensed || !o.NeedsLicence(), o.Admitted || !o.NeedsGroup()
 	u.refuses = refusedBy(o)
@@ -168,8 +181,10 @@ func (b *builder) leadAll() {
 			continue
 		}
 		u.manager = b.userNumber(u.aside.data.Manager)
+		m := b.s.users.rows.own(u.manager, b.edit)
+		m.leads++
+		u.aside.data.Manager = m.aside.data.ID // kept once
 		link(b, &b.s.reports, pairOf(u.manager, n))
-		b.s.users.rows.own(u.manager, b.edit).leads++
 	}
 }
 

@@ -275,7 +275,7 @@ type sizes struct{ units, users, teams, assignments, records, shares, columnShar
 
 // newBuilder begins a snapshot of nothing.
 func newBuilder(env access.Environment, rev access.Revision, n sizes) *builder {
-	e, seed := new(edit), maphash.MakeSeed()
+	e, seed := &edit{loading: true}, maphash.MakeSeed()
 	return &builder{
 		edit: e, loading: true, ownTables: true, ownRoles: true, ownPositions: true, ownProfiles: true,
 		rolesChanged: true, columnsChanged: true,

@@ -6,7 +6,7 @@ var mutants = []mutant{
 	{"ACC-1", "check.go", "case q.Channel != \"\" && q.Channel != Interactive && q.Channel != API:", "case false:"},
 	{"OWN-1", "check.go", "a.owner, a.owned, a.ownerUnit = a.user, 1, a.user.unit", "a.owner, a.owned, a.ownerUnit = a.user, 0, a.user.unit"},
 	{"OWN-5", "check.go", "if !s.env.Modernized {\n\t\treturn fmt.Errorf(\"%w: record %q of table %q is said", "if false {\n\t\treturn fmt.Errorf(\"%w: record %q of table %q is said"},
-	{"OWN-6", "check.go", "if !t.aside.owns {\n\t\t\treturn", "if false {\n\t\t\treturn"},
+	{"OWN-6", "check.go", "if t.holding.idle {\n\t\t\treturn", "if false {\n\t\t\treturn"},
 	{"OWN-6", "check.go", "a.owner != nil && !a.owner.enabled ||", "false ||"},
 	{"OWN-7", "check.go", "if v.access == 0 {\n\t\treturn false\n\t}\n\tif s.createsForOther", "if s.createsForOther"},
 	{"OWN-8", "check.go", "!(s.reaches(a, access.Assign, at) && s.mayOwn(a, at))", "!s.mayOwn(a, at)"},
