@@ -40,6 +40,8 @@ type world struct {
 	source string // of which the user claim holds ids; empty: it holds sign-in names
 	wall   time.Time
 	mono   time.Duration
+	// answerable is why no environment is answered for.
+	answerable error
 }
 
 const audience = "ambit-test"
@@ -88,7 +90,7 @@ func (w *world) serve(over api.Store, log io.Writer) {
 	}
 	var err error
 	w.api, err = api.New(api.Options{
-		Tenant: w.tenant, Store: over, Sync: still{}, Version: "test", Logger: logger,
+		Tenant: w.tenant, Store: over, Sync: still{}, Version: "test", Logger: logger, Answerable: func(env access.EnvironmentID, at time.Time) error { return w.answerable },
 		Authentication: &api.Authentication{
 			Issuer: w.issuer.URL, Audience: audience, Algorithms: []string{"ES256"}, UserClaim: "preferred_username", Source: w.source, CAFile: w.issuer.CAFile,
 		},

@@ -81,6 +81,10 @@ func (s *Server) view(ctx context.Context, env access.EnvironmentID, m Moment, f
 			return err
 		} else if state.Environment.Locked {
 			return lockedError(env) // whatever else the question names
+		} else if rev == 0 {
+			if err := s.mayTell(env, v.Now); err != nil {
+				return err
+			}
 		}
 		return f(v, access.Instant(at))
 	})

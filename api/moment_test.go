@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -10,7 +11,27 @@ import (
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/api"
 	"github.com/ambit-iam/ambit/engine"
+	dirsync "github.com/ambit-iam/ambit/sync"
 )
+
+// TestRule_SRC_9_an_environment_that_is_not_answered_for puts every question while a
+// source is stale on which the environment rests.
+func TestRule_SRC_9_an_environment_that_is_not_answered_for(t *testing.T) {
+	w := newWorld(t)
+	q := api.Question{User: "dora", Action: access.Read, Table: "account"}
+	require.Equal(t, http.StatusOK, w.as("app", "POST", check, q).status)
+	w.answerable = fmt.Errorf("source corp was last read completely at noon: %w", dirsync.ErrStaleSource)
+	got := w.as("app", "POST", check, q)
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Equal(t, "urn:ambit:problem:source-stale", got.problem(t).Type)
+	require.Contains(t, got.problem(t).Detail, "source corp")
+	require.NotEmpty(t, got.header.Get("Retry-After"))
+	for _, verb := range []string{"explain", "rights"} {
+		require.Equal(t, http.StatusServiceUnavailable, w.as("app", "POST", "/v1/environments/sales/"+verb, q).status, verb)
+	}
+	past := api.Asked{Question: q, Moment: api.Moment{Revision: w.tenant.Revision()}}
+	require.Equal(t, http.StatusOK, w.as("app", "POST", check, past).status, "history can be asked, and says that it is not for enforcement")
+}
 
 // TestAnswersOfThePast gives dora a role for an hour, takes it away, and asks as
 // of each.

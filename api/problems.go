@@ -16,6 +16,7 @@ import (
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/jit"
 	"github.com/ambit-iam/ambit/store"
+	dirsync "github.com/ambit-iam/ambit/sync"
 	"github.com/ambit-iam/ambit/tenant"
 )
 
@@ -164,6 +165,8 @@ func (s *Server) problemOf(ctx context.Context, err error) *Problem {
 		return later(problem("issuer-unreachable", http.StatusServiceUnavailable, "tokens cannot be checked: their issuer does not answer; try again, or look into the server's log"), 5)
 	case errors.Is(err, tenant.ErrStale):
 		return later(problem("stale", http.StatusServiceUnavailable, err.Error()), 5).with("rule", "REL-7")
+	case errors.Is(err, dirsync.ErrStaleSource):
+		return later(problem("source-stale", http.StatusServiceUnavailable, err.Error()), 60).with("rule", "SRC-9")
 	case errors.Is(err, tenant.ErrBehind):
 		return later(problem("behind", http.StatusServiceUnavailable, "this process cannot see yet whether the store has that revision; try again, or ask another process"), 1)
 	case errors.Is(err, store.ErrUnreachable):

@@ -68,6 +68,9 @@ type Options struct {
 	// changes, each below its id. What is told proves itself and changes nothing.
 	// Nil: nothing does.
 	Notifications http.Handler
+	// Answerable, if set, tells why an environment must not be answered for at an
+	// instant, nil if it may be.
+	Answerable func(env access.EnvironmentID, at time.Time) error
 	// Ready tells why the process should not be asked, nil if it may be. Without it:
 	// while the store does not answer.
 	Ready func(context.Context) error
@@ -83,6 +86,7 @@ type Server struct {
 	notices  http.Handler
 	log      *slog.Logger
 	ready    func(context.Context) error
+	mayTell  func(env access.EnvironmentID, at time.Time) error
 	version  string
 	metrics  metrics
 	mux      *http.ServeMux
@@ -125,6 +129,9 @@ func New(o Options) (*Server, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.mayTell = o.Answerable; s.mayTell == nil {
+		s.mayTell = func(access.EnvironmentID, time.Time) error { return nil }
 	}
 	if s.ready == nil {
 		s.ready = o.Store.Ping

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/api"
 	"github.com/ambit-iam/ambit/connectors/entra"
 	"github.com/ambit-iam/ambit/connectors/file"
@@ -91,6 +92,18 @@ type Source struct {
 	Entra           *entra.Config  `yaml:"entra"`
 	SCIM            *scim.Config   `yaml:"scim"`
 	File            *file.Config   `yaml:"file"`
+	// StaleAfter is when an alarm is raised that the source has not been read
+	// completely; 0 means the longer of an hour and three intervals.
+	StaleAfter jit.Duration `yaml:"stale_after"`
+	// DenyWhenStale names environments whose questions are errors while the source is
+	// stale. Without it what was read last goes on.
+	DenyWhenStale *DenyWhenStale `yaml:"deny_when_stale"`
+}
+
+// DenyWhenStale says when which environments are not answered for.
+type DenyWhenStale struct {
+	After        jit.Duration           `yaml:"after,required"`
+	Environments []access.EnvironmentID `yaml:"environments,required"`
 }
 
 // Sync says how often directories are read.
@@ -200,6 +213,11 @@ func (c *Config) check(doc *document.Document) document.Faults {
 				hidden(document.Child(path, "active_directory"), err.Error())
 			}
 		}
+		for key, after := range map[string]jit.Duration{"stale_after": s.StaleAfter, "deny_when_stale.after": s.deniedAfter()} {
+			if after != 0 && after < 2*c.Sync.Interval {
+				fault(path+"."+key, fmt.Sprintf("want at least twice sync.interval, %s: a source is no younger between two rounds", 2*c.Sync.Interval), "")
+			}
+		}
 		if s.Entra != nil {
 			for _, err := range flatten(s.Entra.Validate()) {
 				hidden(document.Child(path, "entra"), err.Error())
@@ -232,6 +250,13 @@ func (c *Config) check(doc *document.Document) document.Faults {
 		fault("$.log.format", fmt.Sprintf("unknown format %q", c.Log.Format), "want text or json")
 	}
 	return faults
+}
+
+func (s Source) deniedAfter() jit.Duration {
+	if s.DenyWhenStale == nil {
+		return 0
+	}
+	return s.DenyWhenStale.After
 }
 
 // kinds counts the kinds that the source is said to be of.

@@ -288,6 +288,7 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 	if refused != nil {
 		return plan, store.Committed{}, refused
 	}
+	s.measureApplied()
 	s.lastHeld = ""
 	s.dirty = plan.open
 	return plan, committed, nil

@@ -1,6 +1,7 @@
 package dirsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type Store interface {
 	Changes(ctx context.Context, after, upto access.Revision, yield func(access.Revision, store.Difference) error) error
 	Audit(ctx context.Context, q store.AuditQuery) ([]audit.Event, error)
 	Lead(ctx context.Context, name string) (fence int64, ok bool, err error)
+	MirrorsCompleted(ctx context.Context) (map[directory.SourceID]time.Time, error)
 }
 
 // Tenant is the write path.
@@ -44,6 +46,18 @@ type Source struct {
 	Interval time.Duration
 	// Timeout is the longest that a round may take; 0 means an hour.
 	Timeout time.Duration
+	// StaleAfter is when an alarm is raised that it has not been read completely; 0
+	// means the longer of an hour and three intervals.
+	StaleAfter time.Duration
+	Denial     Denial
+}
+
+// staleAfter is StaleAfter with its default.
+func (c Source) staleAfter() time.Duration {
+	if c.StaleAfter > 0 {
+		return c.StaleAfter
+	}
+	return max(time.Hour, 3*cmp.Or(c.Interval, defaultInterval))
 }
 
 // Config is what is synchronized. It is replaced whole (Rule REL-14).
@@ -63,6 +77,10 @@ type Syncer struct {
 	tenant Tenant
 	log    *slog.Logger
 	now    func() time.Time
+	// applied is told how long it took from when a source may have had a change until
+	// it was applied.
+	applied func(directory.SourceID, time.Duration)
+	started time.Time
 	// leadPause is the constant but in tests.
 	leadPause time.Duration
 
@@ -84,6 +102,8 @@ type Syncer struct {
 	full      bool
 	redeclare bool
 	lastHeld  string // the digest of the held plan that the audit log has
+	// recordedStale is what the audit log has of each source.
+	recordedStale map[directory.SourceID]bool
 
 	statusMu sync.Mutex
 	sources  map[directory.SourceID]*SourceStatus
@@ -94,13 +114,18 @@ type Syncer struct {
 type SyncerOptions struct {
 	Logger *slog.Logger
 	Now    func() time.Time
+	// Applied, if set, is told of each source's changes that were applied how old the
+	// oldest can have been: since the source told of it, or else since the last
+	// complete round before (Rule SRC-9).
+	Applied func(directory.SourceID, time.Duration)
 }
 
 // New makes a Syncer. It reads nothing until it is asked to.
 func New(st Store, t Tenant, c Config, o SyncerOptions) *Syncer {
 	s := &Syncer{
-		store: st, tenant: t, log: o.Logger, now: o.Now, leadPause: leadPause, config: c,
-		replaced: make(chan struct{}, 1), reading: sourceLocks{locks: map[directory.SourceID]*sync.Mutex{}},
+		store: st, tenant: t, log: o.Logger, now: o.Now, leadPause: leadPause, config: c, applied: o.Applied,
+		recordedStale: map[directory.SourceID]bool{},
+		replaced:      make(chan struct{}, 1), reading: sourceLocks{locks: map[directory.SourceID]*sync.Mutex{}},
 		mirror: NewMirror(st), dirty: map[mapping.Key]struct{}{}, full: true,
 		sources: map[directory.SourceID]*SourceStatus{},
 	}
@@ -110,6 +135,10 @@ func New(st Store, t Tenant, c Config, o SyncerOptions) *Syncer {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if s.applied == nil {
+		s.applied = func(directory.SourceID, time.Duration) {}
+	}
+	s.started = s.now()
 	s.planned.State = PlanUnknown
 	s.listSources(c)
 	return s
@@ -292,6 +321,12 @@ func (s *Syncer) lose() {
 		s.log.Warn("another process leads the synchronization now", "fence", s.fence)
 	}
 	s.leads, s.fence = false, 0
+	clear(s.recordedStale)
+	s.statusMu.Lock()
+	defer s.statusMu.Unlock()
+	for _, st := range s.sources {
+		st.waiting = waiting{} // what waits now is the other's to tell
+	}
 }
 
 // read runs a round of each of the sources, side by side. The error joins theirs;
@@ -356,6 +391,7 @@ func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) S
 	began := s.now()
 	report := SourceReport{Progress: Progress{Source: c.ID}}
 	s.statusOf(c.ID, func(st *SourceStatus) { st.State, st.Reading = StateReading, 0 })
+	s.beginWaiting(c.ID)
 	err := s.readRound(ctx, c, func(r *Round) {
 		report.Mode, report.Objects, report.Edges, report.Done = r.mode, r.objects, r.edges, r.done
 		report.Problems, report.ProblemCount = r.problems, r.problemCount
@@ -366,6 +402,7 @@ func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) S
 		}
 	})
 	report.Elapsed = s.now().Sub(began)
+	s.endWaiting(c.ID, err)
 	if m, ok := c.Reader.(directory.Metered); ok {
 		usage := m.Usage()
 		s.statusOf(c.ID, func(st *SourceStatus) { st.Usage = &usage })
@@ -442,6 +479,9 @@ func (s *Syncer) take(ctx context.Context, id directory.SourceID, r *Round, page
 	if err := r.Apply(page, s.now()); err != nil {
 		return err
 	}
+	if !src.batch.empty() {
+		s.mirrored(id)
+	}
 	if !r.done && !src.batch.full() {
 		return nil
 	}
@@ -487,6 +527,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		var wait sync.WaitGroup
 		wait.Go(func() { _ = s.reconcile(loops, Options{NoRead: true}) }) // it logs; nothing is read here
 		wait.Go(func() { s.watchEnds(loops) })
+		wait.Go(func() { s.watchAges(loops) })
 		for _, c := range sources {
 			wait.Go(func() { s.loop(loops, c) })
 		}
@@ -575,6 +616,7 @@ func (s *Syncer) watch(ctx context.Context, id directory.SourceID, w directory.W
 	for ctx.Err() == nil {
 		if start, err := s.start(id); err == nil && start.Cursor != nil && !start.Resumed {
 			err := w.Watch(ctx, start, func() {
+				s.told(id)
 				select {
 				case changed <- struct{}{}:
 				default: // it is known

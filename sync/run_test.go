@@ -3,6 +3,8 @@ package dirsync
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,7 +22,11 @@ import (
 // idle is a store and tenant for the loop alone: nothing is ever to be changed in
 // it but Ambit's own environment. A database's goroutines do not fit into a
 // synctest bubble.
-type idle struct{ commits atomic.Int64 }
+type idle struct {
+	commits atomic.Int64
+	mu      sync.Mutex
+	events  []audit.Event // that were recorded
+}
 
 func (i *idle) LoadMirror(context.Context, directory.SourceID, func(store.MirrorRow) error) (store.MirrorStatus, error) {
 	return store.MirrorStatus{}, nil
@@ -29,9 +35,24 @@ func (i *idle) CommitMirror(context.Context, store.MirrorPage) error { i.commits
 func (i *idle) Changes(context.Context, access.Revision, access.Revision, func(access.Revision, store.Difference) error) error {
 	return nil
 }
-func (i *idle) Audit(context.Context, store.AuditQuery) ([]audit.Event, error) { return nil, nil }
-func (i *idle) Lead(context.Context, string) (int64, bool, error)              { return 0, true, nil }
-func (i *idle) Newest(context.Context) (store.Committed, error)                { return store.Committed{}, nil }
+func (i *idle) Audit(_ context.Context, q store.AuditQuery) ([]audit.Event, error) {
+	found := i.recorded(q.Operation)
+	return found[max(0, len(found)-q.Limit):], nil
+}
+
+// recorded are the events whose operation begins so, the last one last.
+func (i *idle) recorded(operation string) (found []audit.Event) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, e := range i.events {
+		if strings.HasPrefix(e.Operation, operation) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+func (i *idle) Lead(context.Context, string) (int64, bool, error) { return 0, true, nil }
+func (i *idle) Newest(context.Context) (store.Committed, error)   { return store.Committed{}, nil }
 func (i *idle) Load(context.Context, access.Revision, func(access.Object) error) error {
 	return nil
 }
@@ -40,12 +61,18 @@ func (i *idle) LoadEnvironment(context.Context, access.Revision, access.Environm
 }
 func (i *idle) RevisionAt(context.Context, time.Time) (access.Revision, error) { return 0, nil }
 func (i *idle) Commit(_ context.Context, c store.Commit) (store.Committed, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.events = append(i.events, c.Events...)
 	return store.Committed{Revision: c.Base + 1, At: c.At}, nil
 }
 func (i *idle) CommittedAt(context.Context, access.Revision) (time.Time, error) {
 	return time.Time{}, nil
 }
 func (i *idle) Watch(context.Context, func()) error { return nil }
+func (i *idle) MirrorsCompleted(context.Context) (map[directory.SourceID]time.Time, error) {
+	return nil, nil
+}
 func (i *idle) Watermark(context.Context) (time.Time, error)  { return time.Time{}, nil }
 func (i *idle) SetWatermark(context.Context, time.Time) error { return nil }
 

@@ -30,6 +30,11 @@ type SourceStatus struct {
 	// both zero if there was none.
 	Completed time.Time     `json:"completed,omitzero"`
 	Age       time.Duration `json:"age_ns,omitempty"`
+	// Stale: it has not been read completely for longer than it may (Rule SRC-9).
+	Stale bool `json:"stale,omitempty"`
+	// Unapplied is since when the oldest change that Ambit has heard of waits to be
+	// applied, zero if none does.
+	Unapplied time.Time `json:"unapplied_since,omitzero"`
 	Size
 	// Reading is how many objects the round in progress has read.
 	Reading  int       `json:"reading,omitempty"`
@@ -41,6 +46,10 @@ type SourceStatus struct {
 	Problems     []directory.Problem `json:"problems,omitempty"`
 	ProblemCount int                 `json:"problem_count,omitempty"`
 	Rounds       int64               `json:"rounds"` // complete ones, since the start
+
+	waiting    waiting
+	staleAfter time.Duration
+	denial     Denial
 	// Usage is what reading has cost, of sources that count it (Rule GRAPH-26).
 	Usage *directory.Usage `json:"usage,omitempty"`
 }
@@ -72,18 +81,20 @@ type PlanStatus struct {
 type Status struct {
 	Sources []SourceStatus `json:"sources"`
 	Plan    PlanStatus     `json:"plan"`
+	At      time.Time      `json:"at"`
 }
 
 // Status tells where the synchronization stands. It waits for nothing.
 func (s *Syncer) Status() Status {
 	s.statusMu.Lock()
 	defer s.statusMu.Unlock()
-	out := Status{Plan: s.planned, Sources: []SourceStatus{}}
+	out := Status{Plan: s.planned, Sources: []SourceStatus{}, At: s.now()}
 	for _, st := range s.sources {
 		c := *st
 		if !c.Completed.IsZero() {
 			c.Age = s.now().Sub(c.Completed)
 		}
+		c.Unapplied = c.waiting.since()
 		out.Sources = append(out.Sources, c)
 	}
 	slices.SortFunc(out.Sources, func(a, b SourceStatus) int { return cmp.Compare(a.Source, b.Source) })
@@ -112,6 +123,7 @@ func (s *Syncer) listSources(c Config) {
 		if s.sources[src.ID] == nil {
 			s.sources[src.ID] = &SourceStatus{Source: src.ID, State: StateWaiting}
 		}
+		s.sources[src.ID].staleAfter, s.sources[src.ID].denial = src.staleAfter(), src.Denial
 	}
 }
 

@@ -201,14 +201,17 @@ func assemble(ctx context.Context, c *configs.Config, stderr io.Writer) (_ *daem
 	if err != nil {
 		return nil, err
 	}
-	d.sync = dirsync.New(d.store, d.tenant, synced, dirsync.SyncerOptions{Logger: d.log, Now: d.tenant.Now})
+	metrics := prometheus.NewRegistry()
+	d.sync = dirsync.New(d.store, d.tenant, synced, dirsync.SyncerOptions{Logger: d.log, Now: d.tenant.Now, Applied: freshness(metrics)})
+	if err := d.sync.Refresh(ctx); err != nil {
+		return nil, err
+	}
 	authentication := c.Authentication
 	authentication.CAFile = c.File(authentication.CAFile)
-	metrics := prometheus.NewRegistry()
 	registerSync(metrics, d.sync)
 	options := api.Options{
 		Tenant: d.tenant, Store: d.store, Sync: synchronizer{d}, Authentication: &authentication, SCIM: d.scim, Notifications: http.HandlerFunc(d.notify),
-		Logger: d.log, Metrics: metrics, Version: version,
+		Logger: d.log, Metrics: metrics, Version: version, Answerable: d.sync.Answerable,
 	}
 	if c.Store.Postgres != nil {
 		// A database that is down makes no process unready before its state is stale:
@@ -264,7 +267,18 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	d.reloads++
 	out := dirsync.Config{Rules: rules, Model: f.model, Files: f.digests(d.config)}
 	for _, s := range d.config.Sources {
-		out.Sources = append(out.Sources, dirsync.Source{ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval)})
+		source := dirsync.Source{
+			ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval), StaleAfter: time.Duration(s.StaleAfter),
+		}
+		if deny := s.DenyWhenStale; deny != nil {
+			for _, env := range deny.Environments {
+				if names.Environments[env] == nil {
+					return dirsync.Config{}, hinted{fmt.Errorf("source %s: deny_when_stale names the environment %q, which does not exist", s.ID, env), "it would never be denied: name one of the mapping's or the model's"}
+				}
+			}
+			source.Denial = dirsync.Denial{After: time.Duration(deny.After), Environments: deny.Environments}
+		}
+		out.Sources = append(out.Sources, source)
 	}
 	return out, nil
 }

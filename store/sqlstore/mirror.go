@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -47,6 +48,24 @@ func (db *DB) LoadMirror(ctx context.Context, source directory.SourceID, yield f
 		return nil
 	})
 	return status, err
+}
+
+// MirrorsCompleted tells when each source was last read completely; those that
+// never were are left out (Rule SRC-9).
+func (db *DB) MirrorsCompleted(ctx context.Context) (map[directory.SourceID]time.Time, error) {
+	var rows []struct {
+		Source    directory.SourceID `db:"source"`
+		Completed int64              `db:"completed"`
+	}
+	err := db.read.SelectContext(ctx, &rows, `SELECT source, completed FROM mirror_status WHERE completed IS NOT NULL`)
+	if err != nil {
+		return nil, db.fault("read when sources were read", err)
+	}
+	out := map[directory.SourceID]time.Time{}
+	for _, r := range rows {
+		out[r.Source] = fromMicro(r.Completed)
+	}
+	return out, nil
 }
 
 func loadObjects(ctx context.Context, tx *sqlx.Tx, source directory.SourceID, yield func(store.MirrorRow) error) error {
