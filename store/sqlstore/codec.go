@@ -100,7 +100,7 @@ type decoder struct {
 // make it anew.
 type memory struct {
 	seen   map[string]string
-	last   []string         // by text column: the row before had it
+	last   []string         // by text column: what the row before had
 	values []map[string]any // by text column: what a text was parsed to
 }
 
@@ -158,32 +158,24 @@ func (r *decoder) text() string {
 
 // id is a text that many rows share: all of them get the first one's memory.
 func (r *decoder) id() string {
-	s, ok := r.shared()
-	if !ok {
-		r.seen[s] = s
-	}
-	return s
-}
-
-// run is a text that rows share which follow each other: it is the memory of the
-// one before, or of an id, but none to come is kept for it.
-func (r *decoder) run() string {
-	s, _ := r.shared()
-	return s
-}
-
-func (r *decoder) shared() (_ string, ok bool) {
 	i := r.nextText
-	s := r.text()
-	if r.last[i] == s && s != "" {
-		return r.last[i], true
+	if s := r.text(); s != r.last[i] {
+		first, ok := r.seen[s]
+		if !ok {
+			first, r.seen[s] = s, s
+		}
+		r.last[i] = first
 	}
-	first, ok := r.seen[s]
-	if ok {
-		s = first
+	return r.last[i]
+}
+
+// run is a text that rows share which follow each other.
+func (r *decoder) run() string {
+	i := r.nextText
+	if s := r.text(); s != r.last[i] {
+		r.last[i] = s
 	}
-	r.last[i] = s
-	return s, ok
+	return r.last[i]
 }
 
 func (r *decoder) flag() bool {

@@ -72,35 +72,37 @@ func (n *noun) each(ctx context.Context, q sqlx.QueryerContext, r *decoder, quer
 	return nil
 }
 
-// A batch is so many rows that were read and are not yet objects.
-const (
-	batchRows = 256
-	batches   = 4 // that there are at once
-)
-
+// batch is rows that were read, and then the objects that they are.
 type batch struct {
-	rows []*decoder
-	used int
+	rows    []*decoder
+	used    int
+	objects []access.Object
+	err     error // of the row after the objects
 }
 
-// ahead is each with rows that are read ahead: to make objects of them and do with
-// them what yield does takes about as long as to read them, and both go on at the
-// same time.
+const (
+	batchRows = 256
+	batches   = 6 // that there are at once
+)
+
+// ahead is each with rows that are read ahead: to read them, to make objects of
+// them, and to do with those what yield does take about as long, and all three go
+// on at the same time.
 func (n *noun) ahead(ctx context.Context, q sqlx.QueryerContext, seen map[string]string, query string, args []any, yield func(access.Object) error) (err error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", n.table, err)
 	}
-	free, full := make(chan *batch, batches), make(chan *batch, batches)
-	cols := n.allColumns()
-	shared := newMemory(cols, seen)
+	free, full, made := make(chan *batch, batches), make(chan *batch, batches), make(chan *batch, batches)
 	for range batches {
 		free <- &batch{}
 	}
-	var reading errgroup.Group
-	reading.Go(func() error {
+	var others errgroup.Group
+	others.Go(func() error {
 		defer rows.Close()
 		defer close(full)
+		cols := n.allColumns()
+		shared := newMemory(cols, seen)
 		for b := range free {
 			for b.used = 0; b.used < batchRows && rows.Next(); b.used++ {
 				if b.used == len(b.rows) {
@@ -118,28 +120,43 @@ func (n *noun) ahead(ctx context.Context, q sqlx.QueryerContext, seen map[string
 		}
 		return nil
 	})
+	others.Go(func() error {
+		defer close(made)
+		for b := range full {
+			n.makeObjects(ctx, b)
+			made <- b
+		}
+		return nil
+	})
 	defer func() {
 		close(free)
-		err = cmp.Or(err, reading.Wait())
+		err = cmp.Or(err, others.Wait())
 	}()
-	return n.objects(ctx, free, full, yield)
-}
-
-// objects yields the objects of the batches until there are no more.
-func (n *noun) objects(ctx context.Context, free, full chan *batch, yield func(access.Object) error) error {
-	for b := range full {
-		for _, r := range b.rows[:b.used] {
-			o, err := n.made(ctx, r)
-			if err != nil {
-				return err
-			}
+	for b := range made {
+		for _, o := range b.objects {
 			if err := yield(o); err != nil {
 				return err
 			}
 		}
+		if b.err != nil {
+			return b.err
+		}
 		free <- b
 	}
 	return nil
+}
+
+// makeObjects makes the objects of the rows, until one cannot be read.
+func (n *noun) makeObjects(ctx context.Context, b *batch) {
+	clear(b.objects)
+	b.objects = b.objects[:0]
+	for _, r := range b.rows[:b.used] {
+		var o access.Object
+		if o, b.err = n.made(ctx, r); b.err != nil {
+			return
+		}
+		b.objects = append(b.objects, o)
+	}
 }
 
 // Load yields the objects of all environments at a revision (zero: the newest),
