@@ -66,7 +66,7 @@ bench-peers: servers ## ask other engines and databases the same as Ambit, for d
 	bin/bench-peers
 
 .PHONY: bench-scale
-bench-scale: ## measure the engine with a million users, for docs/benchmarks.md (needs 8 GB)
+bench-scale: ## measure the engine with a million users, for docs/benchmarks.md (takes a quarter of an hour, 8 GB, and 5 GB of disk)
 	$(GO) -C bench build -o ../bin/bench-scale ./scale
 	bin/bench-scale
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -52,16 +54,20 @@ var changes = []struct {
 		return access.Change{Object: c.share(record, 0), Delete: back}
 	}},
 	{"a business unit without others below it, moved", func(c company, i int, back bool) access.Change {
-		n := c.units() - 1 - i%(c.units()/10)
-		b := access.BusinessUnit{Environment: environment, ID: unitID(n), Name: fmt.Sprint("Unit ", n), Parent: unitID(parent(n)), ManagedBy: access.ByFile}
-		if !back {
-			b.Parent = unitID(mix("below", i, c.units()/10))
+		some := c.units() / 10
+		n, time := c.units()-1-i%some, i/some
+		if back {
+			time += 7
 		}
+		above := unitID((mix("below", n, some) + time) % some) // another one each time
+		b := access.BusinessUnit{Environment: environment, ID: unitID(n), Name: fmt.Sprint("Unit ", n), Parent: above, ManagedBy: access.ByFile}
 		return access.Put(b)
 	}},
 }
 
-// apply compares single changes in a small and a large company.
+// apply compares single changes in a small and a large company: how much they copy,
+// how long they take as they come, and how long each with the processor's caches
+// emptied before, since what the small company consists of fits into them.
 func (m *measurement) apply(context.Context) ([]line, error) {
 	s, err := m.snapshot()
 	if err != nil {
@@ -72,11 +78,11 @@ func (m *measurement) apply(context.Context) ([]line, error) {
 		return nil, err
 	}
 	large := &changing{c: m.company, s: s}
+	elsewhere := make([]uint64, 32<<20)
 	var lines []line
 	for _, kind := range changes {
 		var failed error
-		const each = 64
-		turn := func(x *changing) func() {
+		turn := func(x *changing, each int) func() {
 			return func() {
 				for range each {
 					if err := x.change(kind.of); err != nil {
@@ -85,16 +91,54 @@ func (m *measurement) apply(context.Context) ([]line, error) {
 				}
 			}
 		}
+		add := func(what string, a, b time.Duration) {
+			ratio := float64(b) / float64(a)
+			lines = append(lines,
+				line{what: fmt.Sprintf("Applying %s%s, at %d users", kind.what, what, m.small), figure: a.Round(time.Nanosecond).String()},
+				line{what: fmt.Sprintf("… at %d users", m.users), figure: b.Round(time.Nanosecond).String(), ratio: fmt.Sprintf("%.2f × %d", ratio, m.small), goal: 1.5, got: ratio})
+		}
+		const each = 64
 		small.n, large.n = 0, 0
-		times := inTurns(2*round/each, turn(small), turn(large))
+		times := inTurns(2*round/each, turn(small, each), turn(large, each))
+		add("", times[0]/each, times[1]/each)
+		bytes := [2]float64{copied(turn(small, 2*round)), copied(turn(large, 2*round))}
+		lines = append(lines, line{
+			what:   fmt.Sprintf("Bytes that %s copies, at %d and at %d users", kind.what, m.small, m.users),
+			figure: fmt.Sprintf("%.0f, %.0f", bytes[0]/2/round, bytes[1]/2/round), ratio: fmt.Sprintf("%.2f × %d", bytes[1]/bytes[0], m.small), goal: 1.5, got: bytes[1] / bytes[0],
+		})
+		var cold [2][]time.Duration
+		const few = 200
+		for range few {
+			for i, x := range []*changing{small, large} {
+				emptyCaches(elsewhere)
+				began := time.Now()
+				turn(x, 1)()
+				cold[i] = append(cold[i], time.Since(began))
+			}
+		}
 		if failed != nil {
 			return nil, fmt.Errorf("%s: %w", kind.what, failed)
 		}
-		a, b := times[0]/each, times[1]/each
-		ratio := float64(b) / float64(a)
-		lines = append(lines,
-			line{what: fmt.Sprintf("Applying %s, at %d users", kind.what, m.small), figure: a.Round(time.Nanosecond).String()},
-			line{what: fmt.Sprintf("… at %d users", m.users), figure: b.Round(time.Nanosecond).String(), ratio: fmt.Sprintf("%.2f × %d", ratio, m.small), goal: 1.5, got: ratio})
+		slices.Sort(cold[0])
+		slices.Sort(cold[1])
+		add(" with the caches emptied before, the median", cold[0][few/2], cold[1][few/2])
 	}
 	return lines, nil
+}
+
+// copied is how many bytes the function's changes allocate.
+func copied(f func()) float64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return float64(after.TotalAlloc - before.TotalAlloc)
+}
+
+// emptyCaches fills the processor's caches with something else, which must be
+// larger than they are.
+func emptyCaches(elsewhere []uint64) {
+	for i := 0; i < len(elsewhere); i += 8 { // a cache line
+		elsewhere[i]++
+	}
 }

@@ -42,7 +42,7 @@ func (m *measurement) load(ctx context.Context) (_ []line, err error) {
 	defer func() { err = errors.Join(err, raw.Close()) }()
 	var rows int
 	var failed error
-	times := inTurns(3, func() {
+	times := inTurns(2, func() {
 		n, err := readRows(ctx, raw)
 		rows, failed = n, errors.Join(failed, err)
 	}, func() {

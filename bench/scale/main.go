@@ -23,10 +23,10 @@ type options struct {
 func main() {
 	var o options
 	to := flag.String("to", "docs/benchmarks.md", "the page to write; - for the standard output")
-	parts := flag.String("parts", "memory,check,lists,apply,load", "what to measure, of these")
+	parts := flag.String("parts", "memory,check,readers,lists,apply,load", "what to measure, of these")
 	flag.IntVar(&o.users, "users", 1_000_000, "how large the organisation is")
 	flag.IntVar(&o.small, "small", 10_000, "how large the one is that changes are compared with")
-	flag.IntVar(&o.stored, "stored", 100_000, "how large the one is that is loaded from a store; a million takes a quarter of an hour to store")
+	flag.IntVar(&o.stored, "stored", 1_000_000, "how large the one is that is loaded from a store; a million takes some minutes and 5 GB in the folder for temporary files")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -50,7 +50,7 @@ func run(ctx context.Context, o options, parts []string, to string) error {
 	for _, p := range []struct {
 		name    string
 		measure func(context.Context) ([]line, error)
-	}{{"memory", m.memory}, {"check", m.check}, {"lists", m.lists}, {"apply", m.apply}, {"load", m.load}} {
+	}{{"memory", m.memory}, {"check", m.check}, {"readers", m.readers}, {"lists", m.lists}, {"apply", m.apply}, {"load", m.load}} {
 		if !slices.Contains(parts, p.name) {
 			continue
 		}
