@@ -136,3 +136,24 @@ func measureCheck(ctx context.Context, _ options) ([]line, error) {
 		},
 	}, errors.Join(err1, err2, err3, err4, err5)
 }
+
+// measureThrottle compares reading Graph while it refuses with reading it in peace
+// and the waits that it imposed.
+func measureThrottle(ctx context.Context, _ options) ([]line, error) {
+	all, err := benchmarks(ctx, "./connectors/entra", "^BenchmarkThrottled$", "-benchtime", "3x")
+	if err != nil {
+		return nil, err
+	}
+	const name = "BenchmarkThrottled"
+	clean, err1 := get(all, name, "s-clean")
+	imposed, err2 := get(all, name, "s-imposed")
+	throttled, err3 := get(all, name, "s-throttled")
+	ratio, err4 := get(all, name, "ratio")
+	return []line{
+		{what: "Full read of 1,000 users from the Graph-compatible server in pages of ten, undisturbed", figure: fmt.Sprintf("%.2fs", clean)},
+		{
+			what:   fmt.Sprintf("The same under a bucket of 500 resource units and refusals at random, which impose waits of %.2fs; no request comes before they are over", imposed),
+			figure: fmt.Sprintf("%.2fs", throttled), ratio: fmt.Sprintf("%.3f × undisturbed and waits", ratio), goal: 1.1, got: ratio,
+		},
+	}, errors.Join(err1, err2, err3, err4)
+}

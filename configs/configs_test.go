@@ -1,8 +1,10 @@
 package configs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -144,4 +146,33 @@ sources:
 	require.Error(t, err)
 	require.GreaterOrEqual(t, strings.Count(err.Error(), "given by reference"), 3)
 	require.NotContains(t, err.Error(), "hunter2")
+}
+
+// What the manuals of the sources show is loaded as it stands there.
+func TestEveryExampleOfAManualLoads(t *testing.T) {
+	const rest = `
+store: {sqlite: ambit.db}
+listen: 127.0.0.1:8080
+authentication: {issuer: "https://login.example.com", audience: ambit, algorithms: [RS256], user_claim: sub}
+mapping: mapping.yaml
+`
+	pages, err := filepath.Glob("../docs/sources/*.md")
+	require.NoError(t, err)
+	shown := map[string]int{}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for i, block := range regexp.MustCompile(`(?m)^    sources:\n(?:     .*\n)+`).FindAllString(string(text), -1) {
+			t.Run(fmt.Sprint(filepath.Base(page), " ", i+1), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "ambit.yaml")
+				require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(block, "\n    ", "\n")[4:]+rest), 0o600))
+				c, err := Load(path)
+				require.NoError(t, err)
+				require.Len(t, c.Sources, 1)
+			})
+			shown[filepath.Base(page)]++
+		}
+	}
+	require.Equal(t, 3, shown["entra.md"])
+	require.NotEmpty(t, shown["openldap.md"])
 }

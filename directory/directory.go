@@ -118,6 +118,12 @@ const (
 	AttrGroupKind = "groupKind"
 	// AttrVisibility is the group's visibility where the source has one.
 	AttrVisibility = "visibility"
+	// AttrRoleAssignable is "true" for a group that can hold administrator roles of
+	// the source's own (Rule GRAPH-30).
+	AttrRoleAssignable = "isAssignableToRole"
+	// AttrRuleState is "Paused" for a group whose members are not kept as its rule in
+	// the source says (Rule GRAPH-29).
+	AttrRuleState = "membershipRuleProcessingState"
 )
 
 // Object is a user, a group or something else that can be a member, as the

@@ -440,6 +440,41 @@ rules:
 	require.Equal(t, []string{"the group has nobody who counts for the team"}, found(e, mapping.EmptyGroup))
 }
 
+func TestRule_GRAPH_29_a_group_whose_rule_is_paused_is_shown(t *testing.T) {
+	r := rules(t, "environments: {sales-prod: {}}\nrules:"+everybody+`
+  - name: teams
+    match: {source: entra, group: '* Team'}
+    team: {environment: sales-prod, business_unit: North}
+`)
+	m := newMirror("entra")
+	m.put("entra", user("ann"))
+	for id, state := range map[directory.ObjectID]string{"1": "On", "2": "Paused", "3": ""} {
+		m.put("entra", group(id, "displayName=Dynamic Team", "membershipRuleProcessingState="+state))
+	}
+	m.put("entra", group("4", "displayName=Others", "membershipRuleProcessingState=Paused"))
+	now := nothing()
+	e := mapping.New(r, m, now)
+	paused := func() (ids []string) {
+		for _, f := range e.Findings() {
+			if f.Kind == mapping.PausedGroup {
+				ids = append(ids, string(f.Object))
+				require.NotEmpty(t, f.Hint)
+				require.False(t, f.Holds, "it is the directory's decision")
+			}
+		}
+		return ids
+	}
+	require.Equal(t, []string{"2"}, paused(), "of those that have a team")
+	now.apply(t, e)
+	m.put("entra", group("2", "displayName=Dynamic Team", "membershipRuleProcessingState=On"))
+	m.put("entra", group("3", "displayName=Dynamic Team", "membershipRuleProcessingState=Paused"))
+	e.Update(now, m.take())
+	require.Equal(t, []string{"3"}, paused())
+	m.remove("entra", "3")
+	e.Update(now, m.take())
+	require.Empty(t, paused())
+}
+
 func TestRule_TEAM_9_team_names_are_unique_in_their_unit(t *testing.T) {
 	r := rules(t, "environments: {sales-prod: {}}\nrules:"+everybody+`
   - name: teams

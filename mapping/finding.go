@@ -36,6 +36,9 @@ const (
 	NoGate FindingKind = "security_group"
 	// EmptyGroup: a group that has a team has no members at all.
 	EmptyGroup FindingKind = "empty_group"
+	// PausedGroup: a group that has a team has members by a rule of the directory's
+	// own, which is paused: they are those that it had then (Rule GRAPH-29).
+	PausedGroup FindingKind = "paused_group"
 	// Outside: members of a group who are not in the team, because no rule places
 	// them in the environment.
 	Outside FindingKind = "members_outside"

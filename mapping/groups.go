@@ -134,6 +134,7 @@ func (u *update) evaluateGroup(s *source, id directory.ObjectID) {
 			gate.candidate(id, false)
 		}
 		u.findings.set(topic{kind: GroupKind, source: s.id, key: string(id)})
+		u.findings.set(topic{kind: PausedGroup, source: s.id, key: string(id)})
 		u.findings.set(topic{kind: SecondRule, source: s.id, key: "group:" + string(id)})
 		delete(s.groups, id)
 		return
@@ -185,6 +186,7 @@ func (u *update) evaluateGroup(s *source, id directory.ObjectID) {
 	u.setGroupAlso(g, also)
 	u.findSecondForGroup(s, g, m, kind)
 	u.findUnmappable(s, &o, unmappable)
+	u.findPaused(s, &o, g)
 }
 
 // teamType is the type of team that the group can become (Rules GRAPH-30,
@@ -463,6 +465,19 @@ func (u *update) findUnmappable(s *source, o *directory.Object, r *teamRule) {
 	u.findings.set(t, Finding{Kind: GroupKind, Environment: r.env.id, Rule: r.name, Source: s.id, Object: o.ID, Name: o.Name(),
 		Text: fmt.Sprintf("a group of kind %q cannot become a team: only security groups and Microsoft 365 groups can", o.Get(directory.AttrGroupKind)),
 		Hint: "narrow the rule, or make it a security group"})
+}
+
+// findPaused tells of a group whose members the directory does not keep up to date.
+func (u *update) findPaused(s *source, o *directory.Object, g *group) {
+	var list []Finding
+	if o.Get(directory.AttrRuleState) == "Paused" {
+		for _, t := range g.teams {
+			list = append(list, Finding{Kind: PausedGroup, Environment: t.world.environment.id, Rule: t.rule.name, Source: s.id, Object: o.ID, Name: o.Name(),
+				Text: "the directory's own rule for who is in the group is paused: its members are those of then",
+				Hint: "let the directory go on with the rule, or make the group one of assigned members"})
+		}
+	}
+	u.findings.set(topic{kind: PausedGroup, source: s.id, key: string(o.ID)}, list...)
 }
 
 // dropExpansion forgets the steps; its members must be gone.

@@ -101,12 +101,18 @@ func (v viewStates) State(env access.EnvironmentID) (*access.State, bool) {
 func (s *Syncer) planner(now viewStates) planner {
 	p := planner{
 		states: now, revision: now.Revision, desired: &s.desired, complete: s.complete,
-		guards: mapping.DefaultGuards(),
+		guards: mapping.DefaultGuards(), roleAssignable: s.roleAssignable,
 	}
 	if s.config.Rules != nil {
 		p.guards = s.config.Rules.Guards()
 	}
 	return p
+}
+
+// roleAssignable tells whether the directory says so of the group.
+func (s *Syncer) roleAssignable(g access.GroupRef) bool {
+	o, ok := s.mirror.Object(directory.SourceID(g.Source), directory.ObjectID(g.Group))
+	return ok && o.Get(directory.AttrRoleAssignable) == "true"
 }
 
 // plan makes the plan against the newest revision. What has been planned and not

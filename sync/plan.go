@@ -251,6 +251,9 @@ type planner struct {
 	guards   mapping.Guards
 	// complete tells whether a source has been read completely at least once.
 	complete func(directory.SourceID) bool
+	// roleAssignable tells whether a group can hold administrator roles in its own
+	// directory (Rule GRAPH-30); nil: none can.
+	roleAssignable func(access.GroupRef) bool
 	// whatIf: of files that are not in force, which name what was notRead.
 	whatIf  bool
 	notRead []mapping.Finding

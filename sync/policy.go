@@ -62,7 +62,7 @@ type losses struct {
 	members, roles, teams, users int
 	shutOut                      int
 	from                         map[access.TeamID]int // memberships
-	protected                    map[string]struct{}
+	protected, assignable        map[string]struct{}
 }
 
 func (p *planner) judgeEnvironment(e *EnvironmentPlan, s *access.State) {
@@ -98,6 +98,10 @@ func (p *planner) judgeEnvironment(e *EnvironmentPlan, s *access.State) {
 		p.violation(Violation{Guard: GuardProtected, Environment: e.Environment,
 			Problem: what + ", which is protected", Hint: "accept this plan, or take the name out of guards.protected"})
 	}
+	for _, what := range slices.Sorted(maps.Keys(l.assignable)) {
+		p.violation(Violation{Guard: GuardProtected, Environment: e.Environment,
+			Problem: what + ", whose group can hold administrator roles in its directory", Hint: "such groups are always protected: if the directory means it, accept this plan"})
+	}
 	for _, c := range e.changes {
 		if c.Delete && c.Object.ObjectKind() == access.KindEnvironment {
 			p.violation(Violation{Guard: GuardEnvironment, Environment: e.Environment,
@@ -129,7 +133,12 @@ func gains(e *EnvironmentPlan, t access.TeamID) bool {
 }
 
 func (p *planner) losses(e *EnvironmentPlan, s *access.State) losses {
-	l := losses{from: map[access.TeamID]int{}, protected: map[string]struct{}{}}
+	l := losses{from: map[access.TeamID]int{}, protected: map[string]struct{}{}, assignable: map[string]struct{}{}}
+	administers := func(t access.TeamID, what string) {
+		if team := s.Teams[t]; team.Group != nil && p.roleAssignable != nil && p.roleAssignable(team.Group.GroupRef) {
+			l.assignable[fmt.Sprintf(what, team.Name)] = struct{}{}
+		}
+	}
 	protects := newProtection(p.guards.Protected)
 	env := s.Environment
 	for _, c := range e.changes {
@@ -153,6 +162,7 @@ func (p *planner) losses(e *EnvironmentPlan, s *access.State) losses {
 			if c.Delete {
 				l.teams++
 				protects.team(&l, o.Name, "removes team %q")
+				administers(o.ID, "removes team %q")
 			}
 		case access.Role:
 			if c.Delete {
@@ -164,6 +174,7 @@ func (p *planner) losses(e *EnvironmentPlan, s *access.State) losses {
 				l.from[o.Team]++
 				protects.user(&l, e.name(access.KindUser, string(o.User)), "takes user %q out of a team")
 				protects.team(&l, e.name(access.KindTeam, string(o.Team)), "takes a member out of team %q")
+				administers(o.Team, "takes a member out of team %q")
 			}
 		case access.Assignment:
 			if c.Delete {
@@ -174,6 +185,7 @@ func (p *planner) losses(e *EnvironmentPlan, s *access.State) losses {
 				}
 				if t, ok := o.Principal.Team(); ok {
 					protects.team(&l, e.name(access.KindTeam, string(t)), "takes a role from team %q")
+					administers(t, "takes a role from team %q")
 				}
 			}
 		}

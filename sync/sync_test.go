@@ -566,24 +566,27 @@ func TestGuards(t *testing.T) {
 			}
 		})
 	}
+	assignable := directory.Page{Upserts: []directory.Upsert{group("g", "", directory.AttrDisplayName, "sales-all", directory.AttrRoleAssignable, "true")}}
 	for name, c := range map[string]struct {
-		guards string
-		now    []directory.Page
-		model  func(string) string
-		rules  func(string) string
-		want   []string // guards; none: applied
+		assignable bool // the group g
+		guards     string
+		now        []directory.Page
+		model      func(string) string
+		rules      func(string) string
+		want       []string // guards; none: applied
 	}{
-		"three users of a hundred may go":                {now: without(100, 3)},
-		"eleven users are more than ten":                 {now: without(100, 11), want: []string{GuardMembers, GuardUsers}},
-		"six of a hundred are more than a share of 0.05": {now: without(100, 6), want: []string{GuardMembers, GuardUsers}},
-		"the file's limits count":                        {guards: "{remove_users: {max: 0}}", now: without(100, 1), want: []string{GuardUsers}},
-		"a group that is gone (INC-1)":                   {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts[1:], Members: many(100, nil)[0].Members[1:]}}, want: []string{GuardEmptyTeam, GuardMembers}},
-		"a group that is suddenly empty":                 {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts, Members: append(many(100, nil)[0].Members[:1:1], whole("h"))}}, want: []string{GuardEmptyTeam}},
-		"a group whose members are replaced whole":       {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts, Members: append(many(100, nil)[0].Members[:1:1], whole("h", "id:u050"))}}},
-		"users who stay and are disabled (INC-5)":        {now: many(100, func(i int, u *directory.Upsert) { u.Attributes[directory.AttrEnabled] = []string{fmt.Sprint(i > 20)} }), want: []string{GuardShutOut}},
-		"a protected user goes":                          {guards: "{protected: {users: [USER099]}}", now: without(100, 1), want: []string{GuardProtected, GuardProtected}},
-		"a protected user is disabled":                   {guards: "{protected: {users: [user000]}}", now: many(100, func(i int, u *directory.Upsert) { u.Attributes[directory.AttrEnabled] = []string{fmt.Sprint(i > 0)} }), want: []string{GuardProtected}},
-		"a protected team loses a member":                {guards: "{protected: {teams: [Sales-All]}}", now: without(100, 1), want: []string{GuardProtected}},
+		"three users of a hundred may go":                                         {now: without(100, 3)},
+		"eleven users are more than ten":                                          {now: without(100, 11), want: []string{GuardMembers, GuardUsers}},
+		"six of a hundred are more than a share of 0.05":                          {now: without(100, 6), want: []string{GuardMembers, GuardUsers}},
+		"the file's limits count":                                                 {guards: "{remove_users: {max: 0}}", now: without(100, 1), want: []string{GuardUsers}},
+		"a group that is gone (INC-1)":                                            {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts[1:], Members: many(100, nil)[0].Members[1:]}}, want: []string{GuardEmptyTeam, GuardMembers}},
+		"a group that is suddenly empty":                                          {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts, Members: append(many(100, nil)[0].Members[:1:1], whole("h"))}}, want: []string{GuardEmptyTeam}},
+		"a group whose members are replaced whole":                                {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts, Members: append(many(100, nil)[0].Members[:1:1], whole("h", "id:u050"))}}},
+		"users who stay and are disabled (INC-5)":                                 {now: many(100, func(i int, u *directory.Upsert) { u.Attributes[directory.AttrEnabled] = []string{fmt.Sprint(i > 20)} }), want: []string{GuardShutOut}},
+		"a protected user goes":                                                   {guards: "{protected: {users: [USER099]}}", now: without(100, 1), want: []string{GuardProtected, GuardProtected}},
+		"a protected user is disabled":                                            {guards: "{protected: {users: [user000]}}", now: many(100, func(i int, u *directory.Upsert) { u.Attributes[directory.AttrEnabled] = []string{fmt.Sprint(i > 0)} }), want: []string{GuardProtected}},
+		"a protected team loses a member":                                         {guards: "{protected: {teams: [Sales-All]}}", now: without(100, 1), want: []string{GuardProtected}},
+		"Rule GRAPH-30: a group that can hold administrator roles loses a member": {assignable: true, now: without(100, 1), want: []string{GuardProtected}},
 		"a protected role is taken from somebody": {guards: "{protected: {roles: [Manager]}}", now: many(100, nil), model: func(m string) string {
 			return strings.ReplaceAll(m, "- {role: Manager, user: user001}", "- {role: Manager, user: user002}")
 		}, want: []string{GuardProtected}},
@@ -598,7 +601,11 @@ func TestGuards(t *testing.T) {
 				rules += "guards: " + c.guards + "\n"
 			}
 			r := newRig(t, strings.ReplaceAll(strings.ReplaceAll(modelFile, "ann", "user000"), "bob", "user001"), rules)
-			r.source.says(directory.Full, many(100, nil)...)
+			then := many(100, nil)
+			if c.assignable {
+				then, c.now = append(then, assignable), append(c.now, assignable)
+			}
+			r.source.says(directory.Full, then...)
 			r.mustSync()
 			was := r.everything()
 			if c.model != nil {

@@ -175,7 +175,7 @@ func (x *reading) group(further []string) bool {
 	x.copy(directory.AttrDisplayName, "displayName")
 	x.copy(directory.AttrVisibility, "visibility")
 	for _, property := range [...]string{
-		"mailNickname", "groupTypes", "isAssignableToRole", "membershipRule", "membershipRuleProcessingState", "onPremisesSyncEnabled", "onPremisesSecurityIdentifier",
+		"mailNickname", "groupTypes", directory.AttrRoleAssignable, "membershipRule", directory.AttrRuleState, "onPremisesSyncEnabled", "onPremisesSecurityIdentifier",
 	} {
 		x.copy(property, property)
 	}

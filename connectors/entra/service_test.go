@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -263,4 +266,30 @@ func TestAnswersThatAreCompressed(t *testing.T) {
 	_, err := sourcetest.Collect(t.Context(), s, directory.Start{})
 	require.ErrorContains(t, err, fmt.Sprintf("longer than %d bytes", maxBody), "however small it is on the wire")
 	require.ErrorIs(t, err, directory.ErrIncomplete)
+}
+
+// What the manual says of errors is about errors that there are.
+func TestTheManualsErrorsAreThoseOfTheCode(t *testing.T) {
+	page, err := os.ReadFile("../../docs/sources/entra.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(page), "## What the errors mean")
+	require.True(t, ok)
+	var code strings.Builder
+	for _, pattern := range []string{"*.go", "graphtest/*.go", "../../directory/*.go", "../../sync/run.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(file)
+			require.NoError(t, err)
+			code.Write(b)
+		}
+	}
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)`").FindAllStringSubmatch(table, -1)
+	require.Greater(t, len(rows), 12)
+	for _, row := range rows {
+		require.Contains(t, code.String(), row[1])
+	}
 }
