@@ -6,7 +6,8 @@
 // paging cookie or with Sync Done, never because a stream ended (Rules SRC-1,
 // LDAP-6, LDAP-14). What it holds at a time is bounded by the page, the largest
 // group and, of a round that follows changes, the ids of what is gone.
-// Nothing is ever sent to another host: referrals make a read incomplete.
+// Nothing is ever sent to a host that is not configured: a reference to another
+// makes a read incomplete.
 //
 // It keeps no state between reads but what the cursor says.
 package ldap
@@ -39,6 +40,10 @@ type Config struct {
 	// or nsUniqueId for 389 Directory Server; entryUUID where it is absent. Another
 	// one makes everybody somebody else (Rules SRC-4, LDAP-11).
 	UniqueID string `yaml:"unique_id"`
+	// Referrals are the URLs of servers that references may lead to; any other makes
+	// the read incomplete (Rule LDAP-7). They are spoken to as this one is, with the
+	// same account. Where there are any everything is read each time.
+	Referrals []string `yaml:"referrals"`
 	// FullHours is how often everything is read all the same, for what no server
 	// reports, such as rights of the account that were widened; 24 where it is
 	// absent.
@@ -193,6 +198,16 @@ func (c Config) Validate() error {
 	case "", contentSync, timestamps, everything:
 	default:
 		fault("changes: want content_sync, timestamps or none, not %q", c.Changes)
+	}
+	for _, url := range c.Referrals {
+		one := c.Server
+		one.URL = url
+		for _, err := range one.validate() {
+			fault("referrals: %w", err)
+		}
+	}
+	if len(c.Referrals) > 0 && c.Changes != "" && c.Changes != everything {
+		fault("changes: with referrals everything is read each time; leave changes out")
 	}
 	switch idForm(c.UniqueID) {
 	case "", entryUUID:

@@ -107,6 +107,8 @@ type connection struct {
 	link     *link
 	stop     func() bool
 	pageSize uint32
+	// refer finds out where a reference leads; nil: none is followed.
+	refer func(reference string) (*connection, string, error)
 }
 
 func (c *connection) close() {

@@ -20,6 +20,7 @@ import (
 type Source struct {
 	*dialer
 	config Config
+	others []*dialer // to where references may lead
 	now    func() time.Time
 }
 
@@ -32,7 +33,17 @@ func New(c Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{dialer: d, config: c.withDefaults(), now: time.Now}, nil
+	s := &Source{dialer: d, config: c.withDefaults(), now: time.Now}
+	for _, url := range c.Referrals {
+		one := c.Server
+		one.URL = url
+		other, err := newDialer(one)
+		if err != nil {
+			return nil, err
+		}
+		s.others = append(s.others, other)
+	}
+	return s, nil
 }
 
 // cursor is where a round goes on.
@@ -72,7 +83,7 @@ var errIdentity = fmt.Errorf("the source's configuration or the attributes that 
 // last reads the cursor of the last round; zero for none. What everything was
 // read for too long ago is no cursor any more.
 func (s *Source) last(start directory.Start) (cursor, error) {
-	identity := identityOf(s.config.URL, s.config.UniqueID, s.config.Users, s.config.Groups, s.config.Changes, start.Attributes)
+	identity := identityOf(s.config.URL, s.config.UniqueID, s.config.Users, s.config.Groups, s.config.Changes, s.config.Referrals, start.Attributes)
 	if start.Cursor == nil {
 		return cursor{Identity: identity}, nil
 	}
@@ -84,6 +95,15 @@ func (s *Source) last(start directory.Start) (cursor, error) {
 		return cursor{Identity: identity}, nil
 	}
 	return c, nil
+}
+
+// connect reaches the server.
+func (s *Source) connect(ctx context.Context) (*connection, error) {
+	c, err := s.dialer.connect(ctx)
+	if err == nil {
+		c.refer = s.refer(ctx, nil)
+	}
+	return c, err
 }
 
 // round is one round of a source.
@@ -163,7 +183,10 @@ func (r root) offers(control string) bool { return slices.Contains(r["supportedc
 
 // method chooses how changes are followed (Rule LDAP-3).
 func (s *Source) method(c *connection) (string, error) {
-	if s.config.Changes == timestamps || s.config.Changes == everything {
+	switch {
+	case len(s.others) > 0:
+		return everything, nil
+	case s.config.Changes == timestamps, s.config.Changes == everything:
 		return s.config.Changes, nil
 	}
 	root, err := c.root("supportedControl", "vendorVersion")
@@ -325,7 +348,9 @@ func (c critical) Encode() *ber.Packet {
 // last page well and without a cookie (Rules SRC-1, LDAP-4).
 func (c *connection) paged(base, filter string, attributes []string, controls []ldap.Control, take func(message string) error, pageEnd func() error) error {
 	paging := ldap.NewControlPaging(c.pageSize)
+	own := controls
 	controls = append(slices.Clip(controls), critical{paging})
+	var references []string
 	for {
 		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes, controls)
 		result, err := c.search(request, take, nil)
@@ -339,8 +364,9 @@ func (c *connection) paged(base, filter string, attributes []string, controls []
 		if err := pageEnd(); err != nil {
 			return err
 		}
+		references = append(references, result.Referrals...)
 		if len(answer.Cookie) == 0 {
-			return nil
+			return c.elsewhere(references, func(base string) error { return c.paged(base, filter, attributes, own, take, pageEnd) })
 		}
 		paging.SetCookie(answer.Cookie)
 	}
@@ -392,8 +418,8 @@ func (c *connection) search(request *ldap.SearchRequest, take, between func(mess
 	if err != nil {
 		return nil, classify(err)
 	}
-	if len(result.Referrals) > 0 {
-		return nil, fmt.Errorf("%w: the server refers to %s, and only the configured server is asked (Rule LDAP-7)", directory.ErrIncomplete, result.Referrals[0])
+	if len(result.Referrals) > 0 && c.refer == nil {
+		return nil, fmt.Errorf("%w: the server refers to %s, and only the configured server is asked, or those of referrals (Rule LDAP-7)", directory.ErrIncomplete, result.Referrals[0])
 	}
 	return result, nil
 }
@@ -428,6 +454,15 @@ func (s *Source) Probe(ctx context.Context) ([]string, error) {
 		return facts, ended(ctx, err)
 	}
 	facts = append(facts, "changes are followed by "+methods[method])
+	if root.offers(ldap.ControlTypeManageDsaIT) {
+		for _, base := range slices.Compact([]string{s.config.Users.Base, s.config.Groups.Base}) {
+			references, err := c.references(base)
+			if err != nil {
+				return facts, fmt.Errorf("read references below %s: %w", base, ended(ctx, err))
+			}
+			facts = append(facts, references...)
+		}
+	}
 	var e entry
 	for _, p := range s.parts(nil) {
 		count := 0
