@@ -3,23 +3,25 @@ package engine
 import (
 	"cmp"
 	"math"
+	"strings"
 
 	"github.com/ambit-iam/ambit/access"
 )
 
-// carried is what a team has: a role at a business unit, a column security
-// profile, or its place in a business unit. It sorts by ids, so that who looks for
-// a few teams finds the same ones everywhere (Rule EVAL-12).
+// carried is what a team has: a role, at a business unit and anywhere, a column
+// security profile, or its place in a business unit. It sorts by the teams' ids, so
+// that who looks for a few of them finds the same ones everywhere (Rule EVAL-12).
 type carried struct {
-	what uint32                // a role, a profile with profileBit, or itsPlace
-	unit access.BusinessUnitID // of a role or place
-	id   access.TeamID
+	what uint32 // a role, a profile with profileBit, or itsPlace
+	unit uint32 // or anywhere
 	team uint32
+	id   access.TeamID
 }
 
 const (
 	profileBit = 1 << 31
 	itsPlace   = math.MaxUint32
+	anywhere   = noUnit
 )
 
 func (c carried) compare(o carried) int {
@@ -29,23 +31,22 @@ func (c carried) compare(o carried) int {
 	if c.unit != o.unit {
 		return cmp.Compare(c.unit, o.unit)
 	}
-	return cmp.Compare(c.id, o.id)
+	return strings.Compare(string(c.id), string(o.id))
 }
 
 // carry notes that the principal, if it is a team, has something, or with unlink
 // that it has it no more.
-func (b *builder) carry(note func(*builder, *sorted[carried], carried), p access.Principal, what uint32, unit access.BusinessUnitID) {
+func (b *builder) carry(note func(*builder, *sorted[carried], carried), p access.Principal, what, unit uint32) {
 	if id, ok := p.Team(); ok {
-		note(b, &b.s.carried, carried{what, unit, id, b.team(id)})
+		note(b, &b.s.carried, carried{what, unit, b.team(id), id})
 	}
 }
 
-// carrying yields the teams that have it at the unit, or with an empty one
-// anywhere, until told to stop.
-func (s *Snapshot) carrying(what uint32, unit access.BusinessUnitID, yield func(team uint32) bool) (more bool) {
+// carrying yields the teams that have it at the unit, until told to stop.
+func (s *Snapshot) carrying(what, unit uint32, yield func(team uint32) bool) (more bool) {
 	more = true
 	s.carried.ascend(carried{what: what, unit: unit}, func(c carried) bool {
-		if c.what != what || unit != "" && c.unit != unit {
+		if c.what != what || c.unit != unit {
 			return false
 		}
 		more = yield(c.team)

@@ -106,7 +106,7 @@ func (b *builder) putProfileMember(o access.ProfileMember) {
 	if i, found := slices.BinarySearch(*list, n); !found {
 		*list = slices.Insert(*list, i, n)
 		link(b, &b.s.profiled, pairOf(n, uint32(b.who(o.Principal))))
-		b.carry(link, o.Principal, n|profileBit, "")
+		b.carry(link, o.Principal, n|profileBit, anywhere)
 	}
 }
 
@@ -119,7 +119,7 @@ func (b *builder) dropProfileMember(o access.ProfileMember) {
 	if i, found := slices.BinarySearch(*list, n); found {
 		*list = slices.Delete(*list, i, i+1)
 		unlink(b, &b.s.profiled, pairOf(n, uint32(b.who(o.Principal))))
-		b.carry(unlink, o.Principal, n|profileBit, "")
+		b.carry(unlink, o.Principal, n|profileBit, anywhere)
 	}
 }
 

@@ -426,9 +426,8 @@ func TestRule_EVAL_9_MissingSetsAreTrueMinimalAndComplete(t *testing.T) {
 				}
 			}
 			require.Len(t, got, len(e.Missing), "a set is listed twice")
-			if !e.MoreMissing {
-				require.Equal(t, want, got, "%s", e)
-			}
+			require.Equal(t, want, got, "%s", e)
+			require.False(t, e.MoreMissing)
 			few, err := s.Explain(q, 2)
 			require.NoError(t, err)
 			require.Equal(t, e.Missing[:min(2, len(e.Missing))], few.Missing[:min(2, len(few.Missing))])
@@ -485,4 +484,32 @@ func TestRule_EVAL_11_AddingNeverRemovesAnAllow(t *testing.T) {
 			require.True(t, after.Allowed, "%v\n%s", more, show(st, q))
 		}
 	})
+}
+
+func TestRule_EVAL_9_WhatIsMissingCostsNoMoreWhereThereIsMore(t *testing.T) {
+	cost := func(users, teams int) float64 {
+		st := sized(users, teams, 20)
+		s, err := engine.New(st, 1)
+		require.NoError(t, err)
+		asker := newAsker(st, users)
+		var denied []engine.Question
+		for i := 0; len(denied) < 100; i++ {
+			q := asker.question(i)
+			r := *q.Record
+			q.Record = &r
+			if d, err := s.Check(q); err == nil && !d.Allowed {
+				denied = append(denied, q)
+			}
+		}
+		return testing.AllocsPerRun(1, func() {
+			for _, q := range denied {
+				e, err := s.Explain(q, 10)
+				require.NoError(t, err)
+				require.NotEmpty(t, e.Missing)
+			}
+		}) / float64(len(denied))
+	}
+	small, large := cost(200, 40), cost(2_000, 8_000)
+	t.Logf("%.0f allocations, and %.0f among two hundred times as many teams", small, large)
+	require.Less(t, large, 1.5*small)
 }

@@ -88,6 +88,12 @@ func (h *held) holds(g grant) bool {
 	return slices.Contains(h.standing, g) || slices.ContainsFunc(h.windowed, func(w windowed) bool { return w.grant == g })
 }
 
+// holdsRole tells whether some assignment gives the role at any unit.
+func (h *held) holdsRole(role uint32) bool {
+	return slices.ContainsFunc(h.standing, func(g grant) bool { return g.role == role }) ||
+		slices.ContainsFunc(h.windowed, func(w windowed) bool { return w.role == role })
+}
+
 func (b *builder) putAssignment(o access.Assignment) {
 	if o.Principal.Kind > access.TeamPrincipal {
 		b.fail("assignment %q: a role is assigned to a user or a team, not to %v", o.ID, o.Principal)
@@ -111,7 +117,8 @@ func (b *builder) putAssignment(o access.Assignment) {
 	})
 	b.s.assignments.set(0, string(o.ID), a, b.edit)
 	link(b, &b.s.holders, holder{g, to})
-	b.carry(link, o.Principal, g.role, o.BusinessUnit)
+	b.carry(link, o.Principal, g.role, g.unit)
+	b.carry(link, o.Principal, g.role, anywhere)
 }
 
 func (b *builder) dropAssignment(id access.AssignmentID) {
@@ -126,7 +133,10 @@ func (b *builder) dropAssignment(id access.AssignmentID) {
 		h.windowed = slices.DeleteFunc(h.windowed, func(w windowed) bool { return w.assignment == old })
 		if g := (grant{b.role(old.data.Role), b.unit(old.data.BusinessUnit)}); !h.holds(g) {
 			unlink(b, &b.s.holders, holder{g, b.who(old.data.Principal)})
-			b.carry(unlink, old.data.Principal, g.role, old.data.BusinessUnit)
+			b.carry(unlink, old.data.Principal, g.role, g.unit)
+			if !h.holdsRole(g.role) {
+				b.carry(unlink, old.data.Principal, g.role, anywhere)
+			}
 		}
 	})
 	b.s.assignments.remove(0, string(id), b.edit)

@@ -88,13 +88,16 @@ func (s *Snapshot) indexed(t *testing.T) map[string][]string {
 	s.carried.ascend(carried{}, func(c carried) bool {
 		switch {
 		case c.what == itsPlace:
-			add("placed teams", c.unit, " ", c.id)
+			add("placed teams", *s.tree.ids.get(c.unit), " ", c.id)
 		case c.what&profileBit != 0:
 			add("profiled teams", s.profiles[c.what&^profileBit].data.ID, " ", c.id)
 		default:
 			for id, n := range s.roleIndex {
-				if n == c.what {
-					add("carriers", id, " ", c.unit, " ", c.id)
+				switch {
+				case n == c.what && c.unit == anywhere:
+					add("carriers", id, " ", c.id)
+				case n == c.what:
+					add("carriers", id, " ", *s.tree.ids.get(c.unit), " ", c.id)
 				}
 			}
 		}

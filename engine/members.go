@@ -222,9 +222,9 @@ func (b *builder) putTeam(o access.Team) {
 	}
 	t := b.editTeam(b.team(o.ID))
 	if t.aside.exists {
-		b.carry(unlink, o.ID.Principal(), itsPlace, t.aside.data.BusinessUnit)
+		b.carry(unlink, o.ID.Principal(), itsPlace, t.unit)
 	}
-	b.carry(link, o.ID.Principal(), itsPlace, o.BusinessUnit)
+	b.carry(link, o.ID.Principal(), itsPlace, b.unit(o.BusinessUnit))
 	if o.Group != nil {
 		g := *o.Group
 		o.Group = &g
@@ -235,8 +235,8 @@ func (b *builder) putTeam(o access.Team) {
 
 func (b *builder) dropTeam(id access.TeamID) {
 	n := b.team(id)
-	if t := b.s.teams.get(n).aside; t.exists {
-		b.carry(unlink, id.Principal(), itsPlace, t.data.BusinessUnit)
+	if t := b.s.teams.get(n); t.aside.exists {
+		b.carry(unlink, id.Principal(), itsPlace, t.unit)
 	}
 	b.endTeam(n)
 }

@@ -31,6 +31,7 @@ type search struct {
 	q      Question
 	shares *shares // the record's, with those supposed
 	asking behalf  // what allowed asks
+	spare  *userAside
 
 	users []*user  // who asks, and the impersonator
 	units []uint32 // the record's business unit and those above it
@@ -38,10 +39,14 @@ type search struct {
 	// links are those through whom the hierarchy could reach the record.
 	links []uint32
 	teams []uint32 // in question: see inQuestion
+	homes []uint32 // of roles: see home
+	// teamed: the record is owned by a team or shared with one, so that reports are
+	// looked for among its members.
+	teamed bool
 
 	limit, left int
 	forced      []fact
-	alone       map[fact]bool // those that suffice
+	alone       []fact // those that suffice
 	tried       map[[2]fact]bool
 	sets        []Missing
 	more        bool
@@ -57,7 +62,7 @@ type fact struct {
 // missing lists the sets as Explanation describes it.
 func (s *Snapshot) missing(q Question, limit int) (sets []Missing, more bool) {
 	c := *s
-	x := search{base: s, s: &c, edit: new(edit), q: q, limit: limit, left: effort, alone: map[fact]bool{}, tried: map[[2]fact]bool{}}
+	x := search{base: s, s: &c, edit: new(edit), q: q, limit: limit, left: effort}
 	possible := x.begin()
 	switch {
 	case !possible || len(x.forced) > 2:
@@ -87,13 +92,17 @@ func (x *search) begin() (possible bool) {
 	for n := first.unit; n != noUnit; n = s.tree.units.get(n).parent {
 		x.units = append(x.units, n)
 	}
-	x.shares, x.links = first.shares, s.linked(first)
+	x.shares, x.links, x.teamed = first.shares, s.linked(first), first.ownerTeam != noTeam
+	if x.shares != nil {
+		for i := range x.shares.count() {
+			x.teamed = x.teamed || x.shares.at(i).who.kind() == access.TeamPrincipal
+		}
+	}
 	for _, a := range subjects {
 		u := x.row(a.user.number)
 		if a.gate != Unknown {
 			u.enabled, u.licensed, u.admitted = true, true, true
-			edit := builder{s: s, edit: x.edit}
-			edit.editSpan(u.unit).barred = false
+			(&builder{s: s, edit: x.edit}).editSpan(u.unit).barred = false
 		}
 		if !slices.Contains(x.users, u) {
 			x.users = append(x.users, u)
@@ -103,7 +112,7 @@ func (x *search) begin() (possible bool) {
 	return true
 }
 
-// force lists what the subject gaps to be let in.
+// force lists what the subject lacks to be let in.
 func (x *search) force(a *asked) (possible bool) {
 	if a.gate == Unknown {
 		return true
@@ -220,10 +229,14 @@ func (x *search) suppose(f fact) (undo func()) {
 	s, n := x.s, f.who.number()
 	user := func(change func(*userAside)) func() {
 		u := x.row(n)
-		was, aside := *u, *u.aside
-		u.aside = &aside
-		change(&aside)
-		return func() { *u = was }
+		was, aside := *u, x.spare
+		if x.spare = nil; aside == nil {
+			aside = new(userAside)
+		}
+		*aside = *u.aside
+		u.aside = aside
+		change(aside)
+		return func() { *u, x.spare = was, aside }
 	}
 	team := func(change func(*teamAside)) func() {
 		t := s.teams.own(n, x.edit)
@@ -291,12 +304,14 @@ func (x *search) suppose(f fact) (undo func()) {
 func (x *search) link(n, manager uint32) {
 	s, u := x.s, x.row(n)
 	if u.manager != noUser {
-		x.row(u.manager).leads--
-		s.reports.remove(pairOf(u.manager, n), x.edit)
+		if x.row(u.manager).leads--; x.teamed {
+			s.reports.remove(pairOf(u.manager, n), x.edit)
+		}
 	}
 	if u.manager = manager; manager != noUser {
-		x.row(manager).leads++
-		s.reports.add(pairOf(manager, n), x.edit)
+		if x.row(manager).leads++; x.teamed {
+			s.reports.add(pairOf(manager, n), x.edit)
+		}
 	}
 }
 
@@ -384,9 +399,10 @@ func (x *search) singles() (all bool) {
 		undo := x.suppose(f)
 		allowed := x.allowed()
 		undo()
-		if x.alone[f] = allowed; !allowed {
+		if !allowed {
 			return true
 		}
+		x.alone = append(x.alone, f)
 		return x.take(f)
 	})
 }
@@ -394,8 +410,9 @@ func (x *search) singles() (all bool) {
 // pairs takes those of two facts of which the one meets a need, or opens a way to
 // meet it, and the other suffices then.
 func (x *search) pairs() (all bool) {
+	x.teamed = true // the one may give the record to a team
 	return x.ways(false, func(f fact) bool {
-		if x.alone[f] {
+		if slices.Contains(x.alone, f) {
 			return true
 		}
 		defer x.suppose(f)()
@@ -405,8 +422,11 @@ func (x *search) pairs() (all bool) {
 
 // pair takes the pair if it suffices and neither does alone; f is supposed.
 func (x *search) pair(f, g fact) bool {
-	if f == g || x.alone[g] || x.tried[[2]fact{f, g}] || x.tried[[2]fact{g, f}] {
+	if f == g || slices.Contains(x.alone, g) || x.tried[[2]fact{f, g}] || x.tried[[2]fact{g, f}] {
 		return true
+	}
+	if x.tried == nil {
+		x.tried = map[[2]fact]bool{}
 	}
 	x.tried[[2]fact{f, g}] = true
 	undo := x.suppose(g)
@@ -426,6 +446,10 @@ func (x *search) newTeams() bool {
 	if h == nil {
 		return true
 	}
+	granting := h.granting()
+	if len(granting) == 0 {
+		return true
+	}
 	u := h.a.user
 	if h.gaps[0].want == wantReads {
 		if u = h.a.owner; u == nil || !slices.Contains(x.users, u) {
@@ -436,8 +460,11 @@ func (x *search) newTeams() bool {
 	through := func(n uint32) bool {
 		f := fact{kind: AddToTeam, who: who(u.number), team: n}
 		t := s.teams.get(n)
-		if seen[n] || !t.aside.exists || !t.aside.owns || slices.Contains(x.inQuestion(), n) || x.alone[f] {
-			return x.goOn()
+		if !x.goOn() {
+			return false
+		}
+		if seen[n] || !t.aside.exists || !t.aside.owns || slices.Contains(x.inQuestion(), n) || slices.Contains(x.alone, f) {
+			return true
 		}
 		seen[n] = true
 		defer x.suppose(f)()
@@ -452,18 +479,30 @@ func (x *search) newTeams() bool {
 		return x.inOrder(list, func(g fact) bool { return x.pair(f, g) })
 	}
 	for _, n := range x.units {
-		if !slices.Contains(x.own, n) && !s.carrying(itsPlace, *s.tree.ids.get(n), through) {
+		if !slices.Contains(x.own, n) && !s.carrying(itsPlace, n, through) {
 			return false
 		}
 	}
-	for _, n := range h.granting() {
-		if home, ok := s.unit(s.roles[n].BusinessUnit); ok && !x.known(home) && !x.below(home, func(unit uint32) bool {
-			return s.carrying(itsPlace, *s.tree.ids.get(unit), through)
+	for _, n := range granting {
+		if home := x.home(n); home != noUnit && !x.known(home) && !x.below(home, func(unit uint32) bool {
+			return s.carrying(itsPlace, unit, through)
 		}) {
 			return false
 		}
 	}
 	return true
+}
+
+// home is the unit that defines the role, or noUnit.
+func (x *search) home(role uint32) uint32 {
+	if x.homes == nil {
+		x.homes = make([]uint32, len(x.s.roles)) // from 1; 0 is not looked up yet
+	}
+	if x.homes[role] == 0 {
+		n, _ := x.s.unit(x.s.roles[role].BusinessUnit)
+		x.homes[role] = n + 1
+	}
+	return x.homes[role] - 1
 }
 
 // known tells whether a role of that home exists where the users could be given it
@@ -538,7 +577,7 @@ const (
 	wantColumn                // a secured column
 )
 
-// gap is something that a subject lacks. All gaps must be met.
+// gap is something that a subject needs and lacks. All must be filled.
 type gap struct {
 	want want
 	asked
@@ -610,7 +649,7 @@ func (s *Snapshot) lacking(a *asked) []int {
 	return out
 }
 
-// help looks for the facts by which the first of a subject's gaps could be met.
+// help looks for the facts by which the first of a subject's needs could be met.
 type help struct {
 	*search
 	a    *asked
@@ -628,13 +667,14 @@ func (x *search) first(b *behalf) *help {
 }
 
 // ways yields the facts that meet what the first subject that lacks something
-// gaps first, until told to stop. To suffice, a role must meet all its gaps.
+// needs first, until told to stop. To suffice, roles must meet all that it needs.
 // Otherwise those that only open a way are among them.
 //
 // They come in the order of whom they concern. First are those about users alone,
 // the nearby memberships among them, by how little they give; then the other
 // memberships; then each team in question, and everybody.
 func (x *search) ways(suffice bool, yield func(fact) bool) (all bool) {
+	x.left -= 10 // to find them costs as much as to suppose so many
 	var b behalf
 	h := x.first(&b)
 	if h == nil {
@@ -761,7 +801,8 @@ func (h *help) isOwners(p who) bool {
 // they exist.
 func (h *help) roles(list []ranked, p who, at []uint32, fits func(home uint32) bool) []ranked {
 	s := h.s
-	if !h.isUsers(p) && !h.isOwners(p) {
+	users, owners := h.isUsers(p), h.isOwners(p)
+	if !users && !owners {
 		return list
 	}
 	var holds []grant
@@ -774,12 +815,12 @@ func (h *help) roles(list []ranked, p who, at []uint32, fits func(home uint32) b
 		if r == nil || !h.grants(uint32(n)) {
 			continue
 		}
-		home, ok := s.unit(r.BusinessUnit)
-		if !ok || !fits(home) {
+		home := h.home(uint32(n))
+		if home == noUnit || !fits(home) {
 			continue
 		}
 		for _, unit := range at {
-			if g := (grant{uint32(n), unit}); s.existsAt(home, unit) && !slices.Contains(holds, g) && h.meets(p, g) {
+			if g := (grant{uint32(n), unit}); s.existsAt(home, unit) && !slices.Contains(holds, g) && h.meets(p, users, owners, g) {
 				list = h.rank(list, fact{kind: GiveRole, who: p, role: g.role, unit: unit})
 			}
 		}
@@ -813,13 +854,14 @@ func (h *help) granting() (list []uint32) {
 	return list
 }
 
-// meets tells whether the role at the unit, given to the principal, meets the gaps.
-func (h *help) meets(p who, g grant) bool {
+// meets tells whether the role at the unit, given to the principal, who stands for
+// the user, the owner or both, meets the needs.
+func (h *help) meets(p who, users, owners bool, g grant) bool {
 	team := uint32(noTeam)
 	if p.kind() == access.TeamPrincipal {
 		team = p.number()
 	}
-	users := h.isUsers(p)
+	given := [1]grant{g}
 	for i := range h.gaps {
 		n := &h.gaps[i]
 		if n.spared && users && team != noTeam && team == h.a.ownerTeam && h.a.line[g.role].depth() != access.None {
@@ -831,10 +873,10 @@ func (h *help) meets(p who, g grant) bool {
 		case wantPrivilege:
 			met = users && n.line[g.role].depth() != access.None
 		case wantReach, wantAccess:
-			h.s.weigh(&n.asked, []grant{g}, team, &v)
+			h.s.weigh(&n.asked, given[:], team, &v)
 			met = users && v.access != 0
 		case wantReads:
-			met = h.isOwners(p) && n.line[g.role].depth() != access.None
+			met = owners && n.line[g.role].depth() != access.None
 		case wantColumn:
 			met = users && h.s.roles[g.role].All
 		}
@@ -902,10 +944,39 @@ func (h *help) memberships(opening bool, yield func(fact) bool) bool {
 	if n.want == wantReads {
 		u = h.a.owner
 	}
-	if u != nil && slices.Contains(h.users, u) && !h.carriers(func(team uint32) bool { return join(u, team) }) {
+	if u != nil && slices.Contains(h.users, u) && !h.carriers(func(team uint32) bool {
+		if u == h.a.user && !h.gives(team) {
+			return h.goOn()
+		}
+		return join(u, team)
+	}) {
 		return false
 	}
 	return !opening || joinAll(h.inQuestion())
+}
+
+// gives tells whether the team's roles meet what roles can meet of the needs. Of a
+// team that owns the record, or that it is shared with, more than the roles counts.
+func (h *help) gives(team uint32) bool {
+	if team == h.a.ownerTeam || h.a.shares != nil && h.a.shares.find(who(team)|teamBit) >= 0 {
+		return true
+	}
+	t := h.s.teams.get(team)
+	for i := range h.gaps {
+		n := &h.gaps[i]
+		var v verdict
+		switch n.want {
+		case wantEnabled:
+			return false
+		case wantPrivilege, wantReach, wantAccess:
+			h.s.weighTeam(&n.asked, t, team, &v)
+			h.s.weighTeamWindows(&n.asked, team, n.at, &v)
+			if v.privilege == 0 || n.want != wantPrivilege && v.access == 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // ofRecord lists the team that owns the record and those that it, or a column of
@@ -947,12 +1018,12 @@ func (h *help) carriers(yield func(team uint32) bool) bool {
 		c := n.line[role]
 		switch d := c.depth(); {
 		case n.want != wantReach && n.want != wantAccess, d == access.Global, d == access.Basic && n.owned&uint8(c>>inheritsBit)&1 != 0:
-			if !s.carrying(role, "", yield) {
+			if !s.carrying(role, anywhere, yield) {
 				return false
 			}
 		case d == access.Local || d == access.Deep:
 			for unit := n.unit; unit != noUnit; unit = s.tree.units.get(unit).parent {
-				if !s.carrying(role, *s.tree.ids.get(unit), yield) {
+				if !s.carrying(role, unit, yield) {
 					return false
 				}
 				if d == access.Local {
@@ -965,7 +1036,7 @@ func (h *help) carriers(yield func(team uint32) bool) bool {
 		return true
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.profileIndex)) {
-		if p := s.profileIndex[id]; h.opens(int(p)) && !s.carrying(p|profileBit, "", yield) {
+		if p := s.profileIndex[id]; h.opens(int(p)) && !s.carrying(p|profileBit, anywhere, yield) {
 			return false
 		}
 	}
