@@ -44,8 +44,11 @@ type SyncRequest struct {
 	NoRead  bool                 `json:"no_read,omitempty" doc:"plan with what was read last"`
 	// AcceptPlan releases a held plan: the one with this digest and no other.
 	AcceptPlan string `json:"accept_plan,omitempty" pattern:"^(sha256:[0-9a-f]{64})?$" doc:"the digest of a held plan that you want applied all the same"`
-	Details    bool   `json:"details,omitempty" doc:"answer with every change and not only with the text"`
-	File       bool   `json:"file,omitempty" doc:"answer with the plan's file as well"`
+	// AcceptRead takes over that sources have become much smaller.
+	AcceptRead []directory.SourceID `json:"accept_read,omitempty" doc:"sources whose read may lack more of what is mirrored than guards.shrunken_read allows"`
+	Reason     string               `json:"reason,omitempty" maxLength:"1000" doc:"why you accept; required for that, and kept in the audit log"`
+	Details    bool                 `json:"details,omitempty" doc:"answer with every change and not only with the text"`
+	File       bool                 `json:"file,omitempty" doc:"answer with the plan's file as well"`
 	// Plan is the head of a plan's file: the sync does what is in it or nothing.
 	Plan *dirsync.PlanRef `json:"plan,omitempty" doc:"digest and origin from a plan's file: apply this plan and nothing besides; nothing is read"`
 }
@@ -80,7 +83,9 @@ func (s *Server) syncStatus(context.Context, *struct{}) (*struct{ Body dirsync.S
 }
 
 func (s *Server) options(ctx context.Context, r SyncRequest) dirsync.Options {
-	return dirsync.Options{Sources: r.Sources, NoRead: r.NoRead, Accept: r.AcceptPlan, Actor: caller(ctx).Actor, Exactly: r.Plan}
+	return dirsync.Options{
+		Sources: r.Sources, NoRead: r.NoRead, Accept: r.AcceptPlan, AcceptReads: r.AcceptRead, Reason: r.Reason, Actor: caller(ctx).Actor, Exactly: r.Plan,
+	}
 }
 
 func (s *Server) plan(ctx context.Context, in *struct{ Body SyncRequest }) (*struct{ Body SyncAnswer }, error) {
@@ -104,8 +109,14 @@ func (s *Server) synchronize(ctx context.Context, in *struct{ Body SyncRequest }
 func (s *Server) synced(report dirsync.Report, err error, details bool) (*struct{ Body SyncAnswer }, error) {
 	var held *dirsync.Held
 	switch {
+	case errors.Is(err, dirsync.ErrNoReason):
+		return nil, problem("reason-required", http.StatusUnprocessableEntity, dirsync.ErrNoReason.Error()+": the audit log keeps it").with("hint", "add --reason WHY, or reason to the request")
 	case errors.As(err, &held):
-		p := problem("plan-held", http.StatusConflict, held.Error()).with("hint", held.Hint()).with("digest", held.Digest).with("violations", held.Violations)
+		detail := held.Error()
+		if errors.Is(err, dirsync.ErrExpired) {
+			detail = err.Error()
+		}
+		p := problem("plan-held", http.StatusConflict, detail).with("hint", held.Hint()).with("digest", held.Digest).with("violations", held.Violations)
 		if answer, err := s.answer(report, details); err == nil {
 			p = p.with("text", answer.Body.Text)
 		}

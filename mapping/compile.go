@@ -167,7 +167,7 @@ func (f *File) Compile(names Names) (*Rules, error) {
 	c.compileEnvironments()
 	c.compileRules()
 	c.findDead()
-	c.checkProtected()
+	c.checkGuarded()
 	if err := c.faults.Err(); err != nil {
 		return nil, err
 	}
@@ -663,9 +663,8 @@ func (r *teamRule) covers(later *teamRule) bool {
 	return r.pattern.covers(later.pattern)
 }
 
-func (c *compiler) checkProtected() {
-	path := "$.guards.protected.roles"
-	if !c.file.doc.Has(path) || len(c.names.Environments) == 0 {
+func (c *compiler) checkGuarded() {
+	if len(c.names.Environments) == 0 {
 		return
 	}
 	var all []string
@@ -676,9 +675,13 @@ func (c *compiler) checkProtected() {
 			known[access.Fold(r.Name)], known[string(id)] = true, true
 		}
 	}
-	for i, name := range c.file.text.Guards.Protected.Roles {
-		if !known[access.Fold(name)] && !known[name] {
-			c.fault(document.Index(path, i), fmt.Sprintf("unknown role %q", name), document.DidYouMean(name, all))
+	for path, names := range map[string][]string{
+		"$.guards.protected.roles": c.file.text.Guards.Protected.Roles, "$.guards.privileged.roles": c.file.text.Guards.Privileged.Roles,
+	} {
+		for i, name := range names {
+			if c.file.doc.Has(path) && !known[access.Fold(name)] && !known[name] {
+				c.fault(document.Index(path, i), fmt.Sprintf("unknown role %q", name), document.DidYouMean(name, all))
+			}
 		}
 	}
 }

@@ -27,6 +27,8 @@
 //	      roles: [Salesperson]
 //	guards:
 //	  remove_members: {max: 20, max_share: 0.05}
+//	  team_share: 0.5
+//	  privileged: {roles: [Sales Manager], max: 3}
 //	  protected: {roles: [System Administrator], users: [breakglass@example.com]}
 //
 // environments lists every environment that rules fill. An entry may have

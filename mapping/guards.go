@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/ambit-iam/ambit/document"
 )
@@ -20,6 +21,25 @@ type Guards struct {
 	// of them holds the plan; at least 1.
 	EmptyTeam int       `yaml:"empty_team" json:"empty_team"`
 	Protected Protected `yaml:"protected" json:"protected"`
+	// TeamShare is the largest share of a team's members that it may lose, from 0 to
+	// 1; three members are never too many.
+	TeamShare  float64    `yaml:"team_share" json:"team_share"`
+	Privileged Privileged `yaml:"privileged" json:"privileged"`
+	// ShrunkenRead is the largest share of what is mirrored of a source, from 0 to 1,
+	// that a full read may lack without a person's word; twenty objects are never too
+	// many.
+	ShrunkenRead float64 `yaml:"shrunken_read" json:"shrunken_read"`
+	// AcceptWithin is how long after a plan was first held a person may accept it
+	// without looking again.
+	AcceptWithin time.Duration `yaml:"accept_within" json:"accept_within"`
+}
+
+// Privileged says of how many users a plan may change, without a person, which
+// privileged roles they have: the named ones, and always those that have every
+// privilege. Giving counts as taking does.
+type Privileged struct {
+	Roles []string `yaml:"roles" json:"roles,omitempty"`
+	Max   int      `yaml:"max" json:"max"`
 }
 
 // Limit is a largest removal by count and by share, in one environment.
@@ -54,8 +74,15 @@ func DefaultGuards() Guards {
 		ShutOutUsers:  Limit{Max: 10, MaxShare: 0.05},
 		EmptyTeam:     3,
 		Protected:     Protected{Roles: []string{"System Administrator"}},
+		TeamShare:     0.5,
+		Privileged:    Privileged{Max: 3},
+		ShrunkenRead:  0.5,
+		AcceptWithin:  24 * time.Hour,
 	}
 }
+
+// maxAcceptWithin is thirty days.
+const maxAcceptWithin = 720 * time.Hour
 
 // check finds values that no guard can have.
 func (g Guards) check(doc *document.Document) (faults document.Faults) {
@@ -70,6 +97,17 @@ func (g Guards) check(doc *document.Document) (faults document.Faults) {
 		if !(l.MaxShare >= 0 && l.MaxShare <= 1) {
 			faults = append(faults, doc.Fault(path+".max_share", fmt.Sprintf("a share of %g", l.MaxShare), "want a number from 0 to 1: 0.05 is five in a hundred"))
 		}
+	}
+	for name, share := range map[string]float64{"team_share": g.TeamShare, "shrunken_read": g.ShrunkenRead} {
+		if !(share >= 0 && share <= 1) {
+			faults = append(faults, doc.Fault("$.guards."+name, fmt.Sprintf("a share of %g", share), "want a number from 0 to 1: 0.5 is half"))
+		}
+	}
+	if g.Privileged.Max < 0 {
+		faults = append(faults, doc.Fault("$.guards.privileged.max", fmt.Sprintf("a limit of %d", g.Privileged.Max), "0 holds every change of a privileged role"))
+	}
+	if g.AcceptWithin < time.Minute || g.AcceptWithin > maxAcceptWithin {
+		faults = append(faults, doc.Fault("$.guards.accept_within", fmt.Sprintf("%s is not a time in which a person can look", g.AcceptWithin), "want 1m to 720h; 24h where it is left out"))
 	}
 	if g.EmptyTeam < 1 {
 		faults = append(faults, doc.Fault("$.guards.empty_team", "want at least 1", "1 holds whenever a team would lose its last members"))

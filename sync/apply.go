@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/audit"
@@ -23,6 +25,10 @@ var (
 	ErrHeld = errors.New("the plan is held")
 	// ErrOtherPlan: the plan is not the one that was accepted.
 	ErrOtherPlan = errors.New("the plan is not the accepted one any more")
+	// ErrNoReason: a person accepts without saying why (Rule PLAN-6).
+	ErrNoReason = errors.New("whoever accepts says why")
+	// ErrExpired: the plan was held so long ago that a person must look again.
+	ErrExpired = errors.New("the plan was held too long ago")
 	// ErrNotLeading: another process synchronizes.
 	ErrNotLeading = errors.New("another process leads the synchronization")
 )
@@ -53,7 +59,7 @@ func (h *Held) Hint() string {
 	if slices.ContainsFunc(h.Violations, func(v Violation) bool { return v.Final }) {
 		return h.Violations[0].Hint
 	}
-	return "look at it with `ambit plan`; if it is what you want: ambit sync --accept-plan " + h.Digest
+	return "look at it with `ambit plan`; if it is what you want: ambit sync --accept-plan " + h.Digest + " --reason WHY"
 }
 
 // The operations that the audit log tells of.
@@ -80,7 +86,7 @@ func (p *Plan) event(actor audit.Actor, operation string, result audit.Result) (
 		return audit.Event{}, fmt.Errorf("describe the plan for the audit log: %w", err)
 	}
 	e := audit.Event{Actor: actor, Operation: operation, Object: "plan/" + d.Digest, Result: result, Detail: detail}
-	if p.Held() {
+	if p.Held() && operation == operationHeld {
 		e.Reason = p.Violations[0].Problem
 	}
 	if len(p.Environments) == 1 {
@@ -101,10 +107,7 @@ func (v viewStates) State(env access.EnvironmentID) (*access.State, bool) {
 func (s *Syncer) planner(now viewStates) planner {
 	p := planner{
 		states: now, revision: now.Revision, desired: &s.desired, complete: s.complete,
-		guards: mapping.DefaultGuards(), roleAssignable: s.roleAssignable,
-	}
-	if s.config.Rules != nil {
-		p.guards = s.config.Rules.Guards()
+		guards: s.guards(), roleAssignable: s.roleAssignable,
 	}
 	return p
 }
@@ -113,6 +116,14 @@ func (s *Syncer) planner(now viewStates) planner {
 func (s *Syncer) roleAssignable(g access.GroupRef) bool {
 	o, ok := s.mirror.Object(directory.SourceID(g.Source), directory.ObjectID(g.Group))
 	return ok && o.Get(directory.AttrRoleAssignable) == "true"
+}
+
+// guards are those of the mapping. The caller holds s.mu.
+func (s *Syncer) guards() mapping.Guards {
+	if s.config.Rules != nil {
+		return s.config.Rules.Guards()
+	}
+	return mapping.DefaultGuards()
 }
 
 // plan makes the plan against the newest revision. What has been planned and not
@@ -310,13 +321,27 @@ func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event audit.
 		return audit.Event{}, nil, nil
 	case !plan.Held():
 		event, err = plan.event(actor, operationApplied, audit.Done)
+		event.Reason = o.Reason
 		return event, nil, err
 	}
 	held := &Held{Digest: plan.Digest(), Violations: plan.Violations}
 	final := slices.ContainsFunc(plan.Violations, func(v Violation) bool { return v.Final })
 	switch {
+	case o.Accept == held.Digest && !final && strings.TrimSpace(o.Reason) == "":
+		return audit.Event{}, fmt.Errorf("%w: %w", ErrNoReason, held), nil
 	case o.Accept == held.Digest && !final:
+		known, err := s.recorded(ctx, held.Digest)
+		if err != nil {
+			return audit.Event{}, nil, err
+		}
+		if within := s.guards().AcceptWithin; known && s.now().Sub(s.heldAt) > within {
+			refused = fmt.Errorf("%w: at %s, which is more than %s ago: look at it again, and accept it then: %w", ErrExpired, s.heldAt.Format(time.RFC3339), within, held)
+			s.heldAt = s.now()
+			event, err = plan.event(actor, operationHeld, audit.Held)
+			return event, refused, err
+		}
 		event, err = plan.event(actor, operationAccepted, audit.Done)
+		event.Reason = o.Reason
 		return event, nil, err
 	case o.Accept != "" && !final:
 		refused = fmt.Errorf("%w: it is %s now: look at it again: %w", ErrOtherPlan, held.Digest, held)
@@ -326,7 +351,7 @@ func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event audit.
 	if known, err := s.recorded(ctx, held.Digest); err != nil || known {
 		return audit.Event{}, refused, err
 	}
-	s.lastHeld = held.Digest
+	s.lastHeld, s.heldAt = held.Digest, s.now()
 	event, err = plan.event(actor, operationHeld, audit.Held)
 	return event, refused, err
 }
@@ -342,7 +367,7 @@ func (s *Syncer) recorded(ctx context.Context, digest string) (bool, error) {
 		return false, fmt.Errorf("look for the held plan in the audit log: %w", err)
 	}
 	if len(last) == 1 && last[0].Operation == operationHeld && last[0].Object == "plan/"+digest {
-		s.lastHeld = digest
+		s.lastHeld, s.heldAt = digest, last[0].At
 		return true, nil
 	}
 	return false, nil

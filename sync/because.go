@@ -94,7 +94,9 @@ func whatIfAny(s *engine.Snapshot, u access.UserID, at time.Time) (engine.What, 
 	return engine.What{User: u, At: at}, nil
 }
 
-func compareCauses(a, b Cause) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Text, b.Text)) }
+func compareCauses(a, b Cause) int {
+	return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Text, b.Text))
+}
 
 // causes are the changes that can be why somebody gains or loses access.
 type causes struct {

@@ -213,7 +213,7 @@ func (s *source) begin(mode directory.Mode) *Round {
 	f.midway = true
 	f.beginPins()
 	s.round = &Round{
-		source: s, mode: mode, fresh: mode == directory.Full && f.objects == 0 && len(f.edgeNumbers) == 0,
+		source: s, mode: mode, had: f.objects, fresh: mode == directory.Full && f.objects == 0 && len(f.edgeNumbers) == 0,
 		removed:      map[directory.ObjectID]struct{}{},
 		removedEdges: map[directory.Edge]struct{}{},
 		whole:        map[relationOf]struct{}{},

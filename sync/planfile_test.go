@@ -137,7 +137,7 @@ func TestAHeldPlanInAFileWaitsForAPersonAllTheSame(t *testing.T) {
 	_, ref := r.written()
 	_, err := r.sync.Sync(t.Context(), Options{Exactly: &ref})
 	require.ErrorIs(t, err, ErrHeld)
-	_, err = r.sync.Sync(t.Context(), Options{Exactly: &ref, Accept: ref.Digest, Actor: audit.Actor{Kind: audit.User, ID: "x"}})
+	_, err = r.sync.Sync(t.Context(), Options{Exactly: &ref, Accept: ref.Digest, Reason: "it is meant", Actor: audit.Actor{Kind: audit.User, ID: "x"}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"corp:b"}, r.group())
 }

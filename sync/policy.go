@@ -29,6 +29,8 @@ const (
 	GuardUsers       = "remove_users"
 	GuardShutOut     = "shut_out_users"
 	GuardEmptyTeam   = "empty_team"
+	GuardTeamShare   = "team_share"
+	GuardPrivileged  = "privileged"
 	GuardProtected   = "protected"
 	GuardEnvironment = "remove_environment" // always
 	GuardFinding     = "finding"            // what the directory says cannot be meant
@@ -94,6 +96,8 @@ func (p *planner) judgeEnvironment(e *EnvironmentPlan, s *access.State) {
 				Hint:    "a group that is suddenly empty, or gone, is mostly a reading error: look at it in the directory; if it is meant, accept this plan"})
 		}
 	}
+	p.judgeShares(e, s, l)
+	p.judgePrivileged(e, s)
 	for _, what := range slices.Sorted(maps.Keys(l.protected)) {
 		p.violation(Violation{Guard: GuardProtected, Environment: e.Environment,
 			Problem: what + ", which is protected", Hint: "accept this plan, or take the name out of guards.protected"})

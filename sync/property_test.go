@@ -89,7 +89,7 @@ func TestSync_by_change_ends_where_a_full_one_does(t *testing.T) {
 			for err != nil {
 				// A gate that is empty holds every plan: a person accepts it.
 				require.ErrorIs(rt, err, ErrHeld)
-				report, err = r.sync.Sync(t.Context(), Options{NoRead: true, Accept: report.Plan.Digest(), Actor: audit.Actor{Kind: audit.Local}})
+				report, err = r.sync.Sync(t.Context(), Options{NoRead: true, Accept: report.Plan.Digest(), Reason: "it is meant", Actor: audit.Actor{Kind: audit.Local}})
 			}
 			again, err := r.sync.Plan(t.Context(), Options{NoRead: true})
 			require.NoError(rt, err)

@@ -1,6 +1,7 @@
 package dirsync
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,10 @@ type Round struct {
 	fresh  bool   // full, over an empty mirror
 	cursor []byte // in the middle of the round; nil if there was none
 	done   bool
+	// had is how many objects were mirrored at its beginning, mayLack which share of
+	// them a full round may lack; 0: any.
+	had     int
+	mayLack float64
 
 	removed      map[directory.ObjectID]struct{}
 	removedEdges map[directory.Edge]struct{}
@@ -90,7 +95,7 @@ func (r *Round) Apply(page directory.Page, now time.Time) error {
 	}
 	r.objects += len(page.Upserts)
 	if page.Complete {
-		if err := r.listed(page.Listed); err != nil {
+		if err := errors.Join(r.listed(page.Listed), r.shrunken()); err != nil {
 			return err
 		}
 	}
@@ -152,6 +157,31 @@ func (r *Round) listed(kinds []directory.Kind) error {
 		for _, id := range absent {
 			r.removed[id] = struct{}{}
 		}
+	}
+	return nil
+}
+
+// ErrShrunken: a full read lacks so much of what is mirrored that a person must
+// have looked (Rule SRC-8).
+var ErrShrunken = errors.New("the source has become much smaller; nothing was taken over as gone")
+
+// fewObjects may always go.
+const fewObjects = 20
+
+// shrunken refuses a full round that lacks more than it may: the source then counts
+// as not read, and what it said last stays.
+func (r *Round) shrunken() error {
+	if r.mode != directory.Full || r.mayLack <= 0 {
+		return nil
+	}
+	f, lacks := r.source.facts, 0
+	for n := range f.refs {
+		if o := f.refs[n].object; o != nil && o.seen != f.round {
+			lacks++
+		}
+	}
+	if lacks > fewObjects && float64(lacks) > r.mayLack*float64(r.had) {
+		return fmt.Errorf("the read lacks %d of the %d objects that are mirrored: %w (if it is meant: ambit sync --accept-read %s --reason WHY)", lacks, r.had, ErrShrunken, r.source.id)
 	}
 	return nil
 }

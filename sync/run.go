@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +51,8 @@ type Source struct {
 	// means the longer of an hour and three intervals.
 	StaleAfter time.Duration
 	Denial     Denial
+
+	acceptRead bool // a person knows that it has become smaller
 }
 
 // staleAfter is StaleAfter with its default.
@@ -102,6 +105,7 @@ type Syncer struct {
 	full      bool
 	redeclare bool
 	lastHeld  string // the digest of the held plan that the audit log has
+	heldAt    time.Time
 	// recordedStale is what the audit log has of each source.
 	recordedStale map[directory.SourceID]bool
 
@@ -178,6 +182,12 @@ type Options struct {
 	NoRead bool
 	// Accept is the digest of a held plan that Actor wants applied all the same.
 	Accept string
+	// AcceptReads are sources whose full read may lack more of what is mirrored than
+	// the guards allow (Rule SRC-8).
+	AcceptReads []directory.SourceID
+	// Reason is why Actor accepts; it must be given for that, and goes into the audit
+	// log.
+	Reason string
 	Actor  audit.Actor
 	// Exactly, if set, is the plan that is applied, and nothing besides: Sync is the
 	// error *Moved where it is not what a sync would do. Nothing is read.
@@ -332,6 +342,14 @@ func (s *Syncer) lose() {
 // read runs a round of each of the sources, side by side. The error joins theirs;
 // without source reports nothing was read.
 func (s *Syncer) read(ctx context.Context, o Options) (Report, error) {
+	if len(o.AcceptReads) > 0 {
+		if strings.TrimSpace(o.Reason) == "" {
+			return Report{}, ErrNoReason
+		}
+		if _, err := s.chosen(ctx, o.AcceptReads); err != nil {
+			return Report{}, err
+		}
+	}
 	sources, err := s.chosen(ctx, o.Sources)
 	if err != nil {
 		return Report{}, err
@@ -343,6 +361,7 @@ func (s *Syncer) read(ctx context.Context, o Options) (Report, error) {
 	report.Sources = make([]SourceReport, len(sources))
 	var wait sync.WaitGroup
 	for i, c := range sources {
+		c.acceptRead = slices.Contains(o.AcceptReads, c.ID)
 		wait.Go(func() { report.Sources[i] = s.round(ctx, c, o.Progress) })
 	}
 	wait.Wait()
@@ -439,8 +458,13 @@ func (s *Syncer) readRound(ctx context.Context, c Source, read func(*Round)) err
 				if s.mirror.facts(c.ID) == nil {
 					return ErrNotLeading
 				}
-				round, err = s.mirror.Begin(c.ID, mode)
-				return err
+				if round, err = s.mirror.Begin(c.ID, mode); err != nil {
+					return err
+				}
+				if round.mayLack = s.guards().ShrunkenRead; c.acceptRead {
+					round.mayLack = 1
+				}
+				return nil
 			},
 			func(page directory.Page) error {
 				if round == nil {

@@ -61,6 +61,9 @@ guards:
   remove_users: {max: 100000, max_share: 1}
   shut_out_users: {max: 100000, max_share: 1}
   empty_team: 100000
+  team_share: 1
+  privileged: {max: 100000}
+  shrunken_read: 1
   protected: {roles: []}
 `
 
@@ -451,12 +454,13 @@ func TestSync_held(t *testing.T) {
 	})
 
 	t.Run("this one can, and the log has who did", func(t *testing.T) {
-		_, err := r.sync.Sync(t.Context(), Options{Accept: held.Digest, Actor: audit.Actor{Kind: audit.Local, ID: "root"}})
+		_, err := r.sync.Sync(t.Context(), Options{Accept: held.Digest, Reason: "the team was dissolved", Actor: audit.Actor{Kind: audit.Local, ID: "root"}})
 		require.NoError(t, err)
 		require.Len(t, r.lines(access.KindMembership), 1)
 		e := r.events()[0]
 		require.Equal(t, "sync.plan.accepted", e.Operation)
 		require.Equal(t, "root", e.Actor.ID)
+		require.Equal(t, "the team was dissolved", e.Reason)
 		require.Equal(t, PlanApplied, r.sync.Status().Plan.State)
 		require.True(t, r.mustSync().Plan.Empty())
 	})
@@ -581,7 +585,7 @@ func TestGuards(t *testing.T) {
 		"the file's limits count":                                                 {guards: "{remove_users: {max: 0}}", now: without(100, 1), want: []string{GuardUsers}},
 		"a group that is gone (INC-1)":                                            {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts[1:], Members: many(100, nil)[0].Members[1:]}}, want: []string{GuardEmptyTeam, GuardMembers}},
 		"a group that is suddenly empty":                                          {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts, Members: append(many(100, nil)[0].Members[:1:1], whole("h"))}}, want: []string{GuardEmptyTeam}},
-		"a group whose members are replaced whole":                                {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts, Members: append(many(100, nil)[0].Members[:1:1], whole("h", "id:u050"))}}},
+		"a group whose members are replaced whole":                                {now: []directory.Page{{Upserts: many(100, nil)[0].Upserts, Members: append(many(100, nil)[0].Members[:1:1], whole("h", "id:u050"))}}, want: []string{GuardTeamShare}},
 		"users who stay and are disabled (INC-5)":                                 {now: many(100, func(i int, u *directory.Upsert) { u.Attributes[directory.AttrEnabled] = []string{fmt.Sprint(i > 20)} }), want: []string{GuardShutOut}},
 		"a protected user goes":                                                   {guards: "{protected: {users: [USER099]}}", now: without(100, 1), want: []string{GuardProtected, GuardProtected}},
 		"a protected user is disabled":                                            {guards: "{protected: {users: [user000]}}", now: many(100, func(i int, u *directory.Upsert) { u.Attributes[directory.AttrEnabled] = []string{fmt.Sprint(i > 0)} }), want: []string{GuardProtected}},

@@ -257,7 +257,7 @@ func writeViolations(t *textWriter, p *Plan) {
 		final = final || v.Final
 	}
 	if !final && !p.whatIf {
-		t.line("If it is what you want:  ambit sync --accept-plan %s", p.Digest())
+		t.line("If it is what you want:  ambit sync --accept-plan %s --reason WHY", p.Digest())
 	}
 }
 

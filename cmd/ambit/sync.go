@@ -88,13 +88,15 @@ func (c *command) sync() *cobra.Command {
 		Short: "Read the sources and apply the plan",
 		Long: `Read the sources and apply the plan, unless a guard holds it: then nothing is
 changed, the message says why, and the exit code is 3. A person who has looked at
-the plan releases it, and no other, by its digest.
+the plan releases it, and no other, by its digest and with a reason, which the audit
+log keeps. A source that has become much smaller counts as not read, until a person
+says by --accept-read that it is meant.
 
 With --plan nothing is read: the plan in the file is applied, that and no other. If
 the files, the sources or the environments have moved on, so that a sync would do
 something else, or if the file was edited, nothing is changed and the message says
 what it was. A plan that is held needs --accept-plan as well.`,
-		Example: "  ambit sync\n  ambit sync --accept-plan sha256:…\n  ambit sync --plan monday.plan",
+		Example: "  ambit sync\n  ambit sync --accept-plan sha256:… --reason 'the team was dissolved'\n  ambit sync --plan monday.plan",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if plan != "" {
@@ -115,6 +117,8 @@ what it was. A plan that is held needs --accept-plan as well.`,
 		},
 	}
 	cmd.Flags().StringVar(&plan, "plan", "", "apply the plan in this `FILE` of ambit plan --out, and no other")
+	cmd.Flags().Var((*sourceList)(&r.AcceptRead), "accept-read", "take over that the source with this `ID` has become much smaller; may be repeated")
+	cmd.Flags().StringVar(&r.Reason, "reason", "", "why you accept")
 	cmd.Flags().StringVar(&r.AcceptPlan, "accept-plan", "", "apply the held plan with this `DIGEST`")
 	readFlags(cmd, &r)
 	return cmd

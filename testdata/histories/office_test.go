@@ -61,6 +61,9 @@ guards:
   remove_users: {max: 100000, max_share: 1}
   shut_out_users: {max: 100000, max_share: 1}
   empty_team: 100000
+  team_share: 1
+  privileged: {max: 100000}
+  shrunken_read: 1
 `
 
 // office is a daemon's inside: one source, a store on disk, and what is made of it.
