@@ -68,7 +68,7 @@ func sum(parts ...string) Digest {
 	var h xxhash.Digest
 	h.Reset()
 	for _, p := range parts {
-		_, _ = h.WriteString(p)        // it never fails
+		_, _ = h.WriteString(p)      // it never fails
 		_, _ = h.Write([]byte{0xff}) // which is in no text in UTF-8
 	}
 	return Digest(h.Sum64())

@@ -299,10 +299,10 @@ func TestRule_JIT_18_the_manager_decides_and_the_fallback_where_there_is_none(t 
 	w.approve("cleo", r.ID)
 
 	for name, change := range map[string]func(*world) access.Object{
-		"no manager":       func(w *world) access.Object { u := w.user("ann"); u.Manager = ""; return u },
-		"an unknown one":   func(w *world) access.Object { u := w.user("ann"); u.Manager = "gone"; return u },
-		"a disabled one":   func(w *world) access.Object { u := w.user("cleo"); u.Enabled = false; return u },
-		"the same person":  func(w *world) access.Object { u := w.user("ann"); u.Manager = "ann2"; return u },
+		"no manager":      func(w *world) access.Object { u := w.user("ann"); u.Manager = ""; return u },
+		"an unknown one":  func(w *world) access.Object { u := w.user("ann"); u.Manager = "gone"; return u },
+		"a disabled one":  func(w *world) access.Object { u := w.user("cleo"); u.Enabled = false; return u },
+		"the same person": func(w *world) access.Object { u := w.user("ann"); u.Manager = "ann2"; return u },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -189,8 +189,14 @@ func (m *Mirror) Expire(id directory.SourceID) bool {
 	default:
 		return false
 	}
-	s.round, s.facts.midway = nil, false
+	m.giveUp(id)
 	return true
+}
+
+// giveUp ends the round in progress: the next begins anew.
+func (m *Mirror) giveUp(id directory.SourceID) {
+	s := m.sources[id]
+	s.round, s.facts.midway = nil, false
 }
 
 // Begin starts a round, or goes on with the interrupted one if the connector was

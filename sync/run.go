@@ -488,6 +488,9 @@ func (s *Syncer) readRound(ctx context.Context, c Source, read func(*Round)) err
 			s.log.Warn("the source does not know our cursor any more; reading from an earlier point", "source", c.ID, "error", err)
 			continue
 		}
+		if errors.Is(err, ErrShrunken) {
+			s.giveUp(c.ID) // what it lacks it would lack for ever, were it taken up where it stands
+		}
 		return errors.Join(err, s.commitMirror(context.WithoutCancel(ctx), c.ID))
 	}
 }
@@ -529,6 +532,14 @@ func (s *Syncer) expire(id directory.SourceID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mirror.facts(id) != nil && s.mirror.Expire(id)
+}
+
+func (s *Syncer) giveUp(id directory.SourceID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mirror.facts(id) != nil {
+		s.mirror.giveUp(id)
+	}
 }
 
 func (s *Syncer) commitMirror(ctx context.Context, id directory.SourceID) error {
