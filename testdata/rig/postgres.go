@@ -227,7 +227,34 @@ func (p *Postgres) Kill(t testing.TB) {
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	pid, err := strconv.Atoi(string(line))
 	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	// Its children would go on for a moment, and a standby's would confirm commits.
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	for _, child := range append(children(t, pid), pid) {
+		require.NoError(t, syscall.Kill(child, syscall.SIGKILL))
+	}
+}
+
+// children are the processes that a process has started.
+func children(t testing.TB, of int) []int {
+	folders, err := filepath.Glob("/proc/[0-9]*")
+	require.NoError(t, err)
+	var out []int
+	for _, f := range folders {
+		b, err := os.ReadFile(filepath.Join(f, "stat"))
+		if err != nil {
+			continue // it has ended
+		}
+		parent, state := 0, ""
+		_, err = fmt.Sscanf(string(b[bytes.LastIndexByte(b, ')')+1:]), "%s %d", &state, &parent)
+		require.NoError(t, err)
+		if parent != of || state == "Z" {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(f))
+		require.NoError(t, err)
+		out = append(out, pid)
+	}
+	return out
 }
 
 // Promote makes a standby the primary.
