@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -219,7 +220,10 @@ func (m *measurement) check(context.Context) ([]line, error) {
 	})
 	ratio := func(m time.Duration) float64 { return float64(question) / float64(m) }
 	scaling := cores(s, a, 2)
+	one, eight := coldLines()
 	return []line{
+		{what: "A line of memory read at random from 512 MB", figure: one.String()},
+		{what: "… eight at once", figure: eight.String()},
 		{what: "m: one lookup of a user's row in a Go map of the users", figure: row.String()},
 		{
 			what: fmt.Sprintf("Check, %d%% of the answers allow", 100*allowed/questions), figure: fmt.Sprintf("%s, %d allocations", question, allocations),
@@ -235,6 +239,32 @@ func (m *measurement) check(context.Context) ([]line, error) {
 		},
 		{what: "Questions a second on two cores, as multiple of one", figure: fmt.Sprintf("%.2f", scaling), goal: 1.8, got: scaling, atLeast: true},
 	}, nil
+}
+
+// coldLines is how long one line takes to come from memory, and how long eight
+// that are asked for at once. Each says where the next one is.
+func coldLines() (one, eight time.Duration) {
+	const line, lines, steps = 16, 8 << 20, 10_000 // a line is 16 words of 4 bytes
+	memory, order := make([]uint32, line*lines), rand.New(rand.NewPCG(1, 2)).Perm(lines)
+	for i, at := range order {
+		memory[line*at] = uint32(line * order[(i+1)%lines])
+	}
+	var at [8]uint32
+	for i := range at {
+		at[i] = uint32(line * order[i*lines/len(at)])
+	}
+	times := inTurns(100, func() {
+		for range steps {
+			at[0] = memory[at[0]]
+		}
+	}, func() {
+		for range steps {
+			for i := range at {
+				at[i] = memory[at[i]]
+			}
+		}
+	})
+	return times[0] / steps, times[1] / steps
 }
 
 func allocations(f func()) uint64 {
