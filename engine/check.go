@@ -171,8 +171,8 @@ type hashes struct {
 // fetch reckons the hashes and looks at what will be read: first at all places in
 // the indexes, then at the rows that they lead to, then at the teams of the user.
 // Nearly all of a question's time is waiting for memory, and what is asked for one
-// right after the other is waited for together; so this takes no branch on what it
-// has just asked for.
+// right after the other is waited for together; so this takes no branch that could
+// go either way on what it has just asked for.
 func (s *Snapshot) fetch(q *Question, table uint32, a *asked) (h hashes) {
 	users := &s.users.index // all indexes hash alike
 	h.user = users.hash(0, string(q.User))
@@ -214,10 +214,11 @@ func (s *Snapshot) fetch(q *Question, table uint32, a *asked) (h hashes) {
 	if unitRow != 0 {
 		h.seen += s.tree.index.rows.get(unitRow - 1).length
 	}
-	if s.teams.count > 0 {
+	if u.exists {
 		for _, n := range u.few {
 			h.seen += uint8(s.teams.get(n).holding.count)
 		}
+		h.seen += uint8(s.teams.get(s.span(u.unit).team).holding.count)
 	}
 	return h
 }
@@ -486,7 +487,9 @@ func (s *Snapshot) scan(a *asked, at int64) (v verdict) {
 		return v
 	}
 	a.timed = true
-	s.weighWindows(a, &u.aside.held, noTeam, at, &v)
+	if u.holding.timed {
+		s.weighWindows(a, &u.aside.held, noTeam, at, &v)
+	}
 	s.weighTeamWindows(a, own, at, &v)
 	for _, n := range teams {
 		s.weighTeamWindows(a, n, at, &v)

@@ -231,7 +231,7 @@ type rows[V any] struct {
 }
 
 const (
-	rowBits      = 5 // rows of a chunk
+	rowBits      = 6 // rows of a chunk
 	rowGroupBits = 7 // chunks of a group
 )
 
@@ -303,7 +303,7 @@ type index struct {
 }
 
 const (
-	indexBits      = 9         // places of a chunk
+	indexBits      = 10        // places of a chunk
 	indexGroupBits = 7         // chunks of a group
 	rowMask        = 1<<26 - 1 // of a place
 	// maxRows is how many rows can have numbers in an index.

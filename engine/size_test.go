@@ -17,6 +17,14 @@ func TestRowsFillCacheLines(t *testing.T) {
 	require.EqualValues(t, 32, unsafe.Sizeof(team{}))
 	require.EqualValues(t, 64, unsafe.Sizeof(shares{}))
 	require.EqualValues(t, 16, unsafe.Sizeof(span{}))
+	require.EqualValues(t, 64, unsafe.Sizeof(named{}))
+
+	var r rows[user]
+	e := &edit{loading: true}
+	for i := range uint32(10_000) {
+		r.own(i, e)
+	}
+	require.Zero(t, uintptr(unsafe.Pointer(r.get(9_999)))%64, "rows loaded by the thousand begin where a line begins")
 }
 
 // The read path waits for nobody: there is nothing to wait with.
