@@ -105,37 +105,40 @@ whom it is shared.
 const waits = `
 ### What a question waits for
 
-Four answers out of five that Check gives here cannot stop early: nothing gives access, so that all that could must have been looked at. Almost all
-of the time is waiting for memory that no cache holds, line by line (64 bytes). A denial touches at least
+Four answers out of five that Check does not allow cannot stop early: nothing gives access, so that all that could must have been looked at. Nearly all
+of the time is waiting for memory that no cache holds, line by line (64 bytes). Such a denial touches at least
 
 | Round | Lines | Of | Where they are |
 |---|---|---|---|
-| 1 | four places in indexes | the ids of user, owner, record and unit | 64 + 8 MB: memory; the units' in the cache |
-| 2 | two of the user, one of the owner, one of the record if it is shared at all, one of the unit | 128 MB of users, 320 MB of shares | memory |
+| 1 | four places in indexes | the ids of user, owner, record and unit | 72 MB: memory, but for the unit's |
+| 2 | two of the user, one of the owner, one of the record if it is shared, one of the unit | 128 MB of users, 320 MB of shares | memory, but for the unit's |
 | 3 | nine teams, two to a line: the user's eight and the unit's | 2 MB | the cache of all cores |
-| 4 | the units of some thirteen roles | 160 KB | the cache of the core |
+| 4 | the units of some thirteen roles | 160 KB | the cache of one core |
 
-Each round needs what the one before it read, and within one everything is asked for at once: the processor waits for eight lines about as long
-as for one. So the floor is two lines from memory one after the other, two from caches, and some 400 ns of reckoning (three hashes, three
-comparisons of ids, thirteen roles). m, too, waits for memory about twice in turn: its table, then the row.
-For a quarter of the questions there is more to wait for: a leader's reports are looked through, windows lie apart from the rows and are judged a
-second time for when the answer ends, and an id whose place in the index is taken twice has a row looked at that is another's.
+A round needs what the one before it read; within one everything is asked for at once, and the processor waits for eight lines about as long
+as for one. So the floor is two lines from memory in turn, two from caches, and some 400 ns of reckoning: four hashes, four
+comparisons of ids, thirteen roles. m waits for about two lines from memory in turn, too: its table's, then the row's. With the tables of the
+kernel's pages in the way that is 1 m for rounds 1 and 2, and 1 to 1.5 m for the rest, so that 2 to 2.5 m is the least that this order of things can
+reach. What is above it: leaders' reports are looked through; windows lie apart from the rows, and are judged a second time for when the
+answer ends; the lists of the arrays' parts, which let a change copy only what it touches, are read before each row and are too large for one core's cache;
+and an id whose place in the index is taken twice has another's row looked at first.
 
-What brought it there, each measured in turns with the state before it, in one process of 200,000 users on a busy machine:
-rows that begin at a cache line −4 %; all four ids looked up at once, teams and units in the same kind of index as users instead
-of a map with two more pointers on the way, the teams' rows asked for together with the owner's and the shares' −28 %; rows and indexes in large
-arrays that Linux may lay into pages of two megabytes, so that a line is not waited for twice, once for the page tables, −14 to −47 %.
+What was done, measured in turns with the state before it, in one process of 200,000 users, on a machine that was busy with other things:
+rows begin where a line begins, −4 %; all ids are looked up at once, teams and units by an index as users instead of a map with two
+more pointers on the way, and the teams' rows asked for with the owner's and the shares', −6 to −28 %; rows and indexes lie in large arrays that Linux may
+lay into pages of two megabytes, so that no line is waited for twice, once for the tables of the pages, −14 to −47 %; parts of twice the size, whose lists
+are half as long, −4 to −36 %, for which a change of a membership costs a tenth more.
 `
 
 // holds is the argument for what memory is held.
 const holds = `
 ### What holds the memory
 
-| | What holds it | The least that it could be |
+| | What holds it, in bytes | The least that it could be |
 |---|---|---|
-| A user with one role | Two cache lines that Check reads (128 bytes) and 8 to 16 in the index; what else is known of the user, 440; the texts, 110; the role's assignment with its id, 290, found by id, 70; the orders by id, by manager, by team and by role, 65; a twentieth team and a hundredth unit, 60 | What the objects say is 62 words and texts of 110 bytes: some 600 |
-| A membership | The team at the user, 4 bytes; the user at the team, 8, in pages nearly full; where it comes from, a pointer to what all of the group share, 8 | Both directions, since both are asked for, and the origin: 3 numbers, 12 |
-| A share | Half of the record's cache line, 32 bytes, which has its id, 18, both rights and the principal; the place in the index, 7; the other direction, 12; one in a hundred has a window, 2 | The id's half, the principal, the rights and the other direction: 18 + 6 + 8 = 32 |
+| A user with one role | Two lines that Check reads, 128, and 8 in the index; what else is known of the user, 450; the texts, 115; the role's assignment, 270, found by its id, 50 to 75; the orders by id, manager, team and role, 60; lists of one, 20; a twentieth of a team and its roles and a hundredth of a unit, 60 | The texts, 115, and 40 fields and numbers at 8: some 450, if nothing were kept ready for questions |
+| A membership | The team at the user, 4; the user at the team, 8, in pages nearly full; its origin, a pointer to what the whole group shares, 8 | Both directions, since both are asked for, and the origin: three numbers, 12 |
+| A share | Half of the record's line, 32, with half the id, 18, the principal and the rights; the place in the index, 7; the other direction, 12; windows of one in a hundred, 2 | Half the id, principal, rights and the other direction: 18 + 6 + 8 = 32 |
 
-What is said more than once, such as the id of a manager, a unit or a role, is held once.
+An id that is said again, of a manager, a unit, a role or the directory's object, is kept once: 220 bytes a user before that.
 `
