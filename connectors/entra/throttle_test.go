@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ambit-iam/ambit/connectors/entra/graphtest"
+	"github.com/ambit-iam/ambit/connectors/sourcetest"
+	"github.com/ambit-iam/ambit/directory"
 )
 
 // clock is one that passes only where somebody waits.
@@ -51,6 +53,33 @@ func TestRule_GRAPH_27_nothing_is_asked_before_Retry_After_is_over(t *testing.T)
 	imposed, early := server.Waits()
 	require.Positive(t, imposed, "the bucket was empty")
 	require.Zero(t, early)
+}
+
+func TestRule_GRAPH_27_while_one_request_waits_all_do(t *testing.T) {
+	server, s, _ := notified(t)
+	waiting, over := make(chan struct{}), make(chan struct{})
+	s.graph.sleep = func(context.Context, time.Duration) error {
+		close(waiting)
+		<-over
+		return nil
+	}
+	server.Arm(graphtest.Throttle(30*time.Second), 1)
+	read := make(chan error, 1)
+	go func() {
+		_, err := sourcetest.Collect(t.Context(), s, directory.Start{})
+		read <- err
+	}()
+	<-waiting
+	asked := len(server.Requests())
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := s.subscribe(ctx, "users", "secret")
+	require.ErrorIs(t, err, directory.ErrIncomplete)
+	_, err = s.graph.batch(ctx, []request{{}})
+	require.ErrorIs(t, err, directory.ErrIncomplete)
+	require.Len(t, server.Requests(), asked, "nothing else is asked meanwhile")
+	close(over)
+	require.NoError(t, <-read)
 }
 
 func TestRule_GRAPH_25_who_keeps_to_the_budget_is_not_refused(t *testing.T) {
