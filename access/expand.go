@@ -62,6 +62,33 @@ func (s *State) Expand(changes []Change) ([]Change, error) {
 	return d.result(), nil
 }
 
+// Expansion is a changeset as Expand gave it, with what it was judged on, so that
+// who is handed one need not expand it again.
+type Expansion struct {
+	environment EnvironmentID
+	version     *byte
+	changes     []Change
+}
+
+// Expansion is Expand for handing on.
+func (s *State) Expansion(changes []Change) (Expansion, error) {
+	full, err := s.Expand(changes)
+	return Expansion{s.Environment.ID, s.version, full}, err
+}
+
+// Environment is the one that the changes are of.
+func (e Expansion) Environment() EnvironmentID { return e.environment }
+
+// Changes are the caller's and what follows from them, in order. They must not be
+// changed.
+func (e Expansion) Changes() []Change { return e.changes }
+
+// Holds tells whether the expansion was made on s as it is now, or on another
+// state of the environment in which nothing ever was, as in s.
+func (e Expansion) Holds(s *State) bool {
+	return e.environment == s.Environment.ID && e.version == s.version
+}
+
 // deleteEnvironment ends everything in it.
 func (d *draft) deleteEnvironment() {
 	if id := d.state.Environment.ID; id == AmbitEnvironment {

@@ -573,6 +573,30 @@ membership deals/eve names user "eve", which does not exist (Rule TEAM-3)
 user x names business unit "nowhere", which does not exist (Rule BU-7)`)
 }
 
+// TestAnExpansionHoldsWhileNothingWasApplied: who is handed an expansion may take
+// it as judged on the very state that there is, and on no other.
+func TestAnExpansionHoldsWhileNothingWasApplied(t *testing.T) {
+	first := []access.Change{access.Put(access.Environment{ID: env, Name: "E", ManagedBy: access.ByAPI}), access.Put(unit("root", ""))}
+	s := access.NewState(env)
+	x, err := s.Expansion(first)
+	require.NoError(t, err)
+	full, err := s.Expand(first)
+	require.NoError(t, err)
+	require.Equal(t, full, x.Changes())
+	require.True(t, x.Holds(s))
+	require.True(t, x.Holds(access.NewState(env)), "as empty as it was")
+	require.False(t, x.Holds(access.NewState("f")))
+	require.False(t, access.Expansion{}.Holds(s))
+	s.Apply(x.Changes()...)
+	require.False(t, x.Holds(s))
+	other := access.NewState(env)
+	other.Apply(x.Changes()...)
+	again, err := s.Expansion(first)
+	require.NoError(t, err)
+	require.True(t, again.Holds(s))
+	require.False(t, again.Holds(other), "nobody has looked whether they are alike")
+}
+
 func TestDeletingAnEnvironmentEndsEverythingInIt(t *testing.T) {
 	s := company()
 	out, err := s.Expand([]access.Change{access.Remove(s.Environment)})

@@ -28,8 +28,12 @@ type State struct {
 	// kind and key.
 	Others map[OtherKey]Object
 
-	index index
+	index   index
+	version *byte // another one after each Apply
 }
+
+// pristine is the version of states to which nothing was ever applied.
+var pristine byte
 
 // MembershipKey identifies a membership within an environment.
 type MembershipKey struct {
@@ -89,6 +93,7 @@ func NewState(env EnvironmentID) *State {
 		ColumnShares:   map[ColumnShareKey]ColumnShare{},
 		Others:         map[OtherKey]Object{},
 		index:          newIndex(),
+		version:        &pristine,
 	}
 }
 
@@ -102,6 +107,7 @@ type Closer interface{ Closed() bool }
 // Apply makes the changes, in order, without judging them: call Expand first.
 // Changes of another environment are a caller's bug and panic.
 func (s *State) Apply(changes ...Change) {
+	s.version = new(byte)
 	for _, c := range changes {
 		if e := c.Object.ObjectEnvironment(); e != s.Environment.ID {
 			panic(fmt.Sprintf("internal error: change of environment %q applied to %q", e, s.Environment.ID))

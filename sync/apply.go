@@ -126,8 +126,8 @@ func (s *Syncer) guards() mapping.Guards {
 	return mapping.DefaultGuards()
 }
 
-// plan makes the plan against the newest revision. What has been planned and not
-// been applied stays to be looked at. The caller holds s.mu.
+// plan makes the plan against the newest revision. If it is not applied, what it
+// changes must be looked at again: see again. The caller holds s.mu.
 func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
 	now := viewStates{v}
 	p := s.planner(now)
@@ -154,17 +154,21 @@ func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
 	} else {
 		plan = p.only(maps.Keys(s.dirty))
 	}
-	s.dirty, s.full = maps.Clone(plan.open), false
+	s.dirty, s.full = maps.Clone(plan.open), plan.unfinished
+	plan.Origin = s.originOf(v.Revision)
+	return plan, nil
+}
+
+// again keeps what a plan that is not applied would change to be looked at.
+func (s *Syncer) again(plan *Plan) {
+	if plan == nil || s.full {
+		return
+	}
 	for _, e := range plan.Environments {
 		for _, c := range e.changes {
 			s.dirty[mapping.KeyOf(c.Object)] = struct{}{}
 		}
 	}
-	if plan.unfinished {
-		s.full = true
-	}
-	plan.Origin = s.originOf(v.Revision)
-	return plan, nil
 }
 
 // follow takes up what others have committed since the last plan.
@@ -275,6 +279,7 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 	var plan *Plan
 	var refused error
 	committed, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
+		s.again(plan) // somebody else committed first
 		var err error
 		if plan, err = s.plan(ctx, v); err != nil {
 			return tenant.Changeset{}, err
@@ -294,20 +299,21 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 			set.Events = []audit.Event{event}
 		}
 		if refused == nil {
-			set.Changes = plan.changes()
+			set.Expanded = plan.expanded()
 		}
 		return set, nil
 	})
 	if err != nil {
+		s.again(plan)
 		return plan, store.Committed{}, fmt.Errorf("apply the plan: %w", err)
 	}
 	s.followed = committed.Revision
 	if refused != nil {
+		s.again(plan)
 		return plan, store.Committed{}, refused
 	}
 	s.measureApplied()
 	s.lastHeld = ""
-	s.dirty = plan.open
 	return plan, committed, nil
 }
 

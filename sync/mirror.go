@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,8 +38,18 @@ type source struct {
 	cursor    []byte    // after the last complete round
 	completed time.Time // its end; zero if there was none
 	stored    store.MirrorStatus
-	batch     batch  // not committed yet
-	round     *Round // in progress or interrupted
+	batch     batch    // not committed yet
+	storing   *storing // a commit under way
+	round     *Round   // in progress or interrupted
+}
+
+// storing is a commit that goes on while its source is read further. What it
+// stores is set before it begins, what became of it when done is closed.
+type storing struct {
+	batch  batch
+	status store.MirrorStatus
+	done   chan struct{}
+	err    error
 }
 
 // cursorAge is how old the stored cursor of a source without changes may become:
@@ -54,6 +65,9 @@ func NewMirror(st MirrorStore) *Mirror {
 // Load reads a source's stored facts, in place of what is in memory. A source
 // that was never stored is empty.
 func (m *Mirror) Load(ctx context.Context, id directory.SourceID) error {
+	if old := m.sources[id]; old != nil {
+		_ = old.settle() // what could not be stored is not there
+	}
 	s := &source{id: id, facts: newFacts()}
 	f := s.facts
 	f.touched.all, f.pending = true, -1
@@ -92,8 +106,13 @@ func (m *Mirror) Load(ctx context.Context, id directory.SourceID) error {
 	return nil
 }
 
-// Forget drops a source from memory.
-func (m *Mirror) Forget(id directory.SourceID) { delete(m.sources, id) }
+// Forget drops a source from memory, after the commit under way.
+func (m *Mirror) Forget(id directory.SourceID) {
+	if s, ok := m.sources[id]; ok {
+		_ = s.settle() // what is not stored will be read again
+		delete(m.sources, id)
+	}
+}
 
 // note is what the store keeps of a round in progress besides its data.
 type note struct {
@@ -234,7 +253,19 @@ func (s *source) begin(mode directory.Mode) *Round {
 // that covers it, in one transaction (Rule SRC-2). Without a change it stores
 // nothing. If it fails, the changes stay for the next Commit.
 func (m *Mirror) Commit(ctx context.Context, id directory.SourceID, fence int64) error {
+	if err := m.BeginCommit(ctx, id, fence); err != nil {
+		return err
+	}
+	return m.sources[id].settle()
+}
+
+// BeginCommit is Commit that does not wait for the store, but for the commit
+// before it, whose error it returns. One of Commit, Settle and Forget must follow.
+func (m *Mirror) BeginCommit(ctx context.Context, id directory.SourceID, fence int64) error {
 	s := m.sources[id]
+	if err := s.settle(); err != nil {
+		return err
+	}
 	status := store.MirrorStatus{Cursor: s.cursor, Completed: s.completed}
 	if s.round != nil {
 		state, err := json.Marshal(s.round.note())
@@ -249,13 +280,43 @@ func (m *Mirror) Commit(ctx context.Context, id directory.SourceID, fence int64)
 	if s.batch.empty() && !s.worthStoring(status) {
 		return nil
 	}
-	page := s.batch.page()
-	page.Source, page.Status, page.Fence = id, status, fence
-	if err := m.store.CommitMirror(ctx, page); err != nil {
-		return fmt.Errorf("store the mirror of %s: %w", id, err)
-	}
-	s.batch, s.stored = batch{}, status
+	c := &storing{batch: s.batch, status: status, done: make(chan struct{})}
+	s.batch, s.storing = batch{}, c
+	go func() {
+		defer close(c.done)
+		page := c.batch.page()
+		page.Source, page.Status, page.Fence = id, status, fence
+		if err := m.store.CommitMirror(ctx, page); err != nil {
+			c.err = fmt.Errorf("store the mirror of %s: %w", id, err)
+		}
+	}()
 	return nil
+}
+
+// settle waits for the commit under way. What could not be stored is to be stored
+// with what came since.
+func (s *source) settle() error {
+	c := s.storing
+	if c == nil {
+		return nil
+	}
+	<-c.done
+	s.storing = nil
+	if c.err != nil {
+		s.batch = c.batch.then(s.batch)
+		return c.err
+	}
+	s.stored = c.status
+	return nil
+}
+
+// Settle waits for the commits under way.
+func (m *Mirror) Settle() error {
+	var errs []error
+	for _, id := range m.Sources() {
+		errs = append(errs, m.sources[id].settle())
+	}
+	return errors.Join(errs...)
 }
 
 // worthStoring tells whether a status is stored that comes without data.
@@ -367,29 +428,32 @@ func (m *Mirror) MemberOf(source directory.SourceID, member directory.ObjectID, 
 	}
 }
 
-// batch is what the next commit stores, each object and edge once.
+// batch is what the next commit stores, as it came: of an object's and an edge's
+// changes the last counts.
 type batch struct {
-	objects map[directory.ObjectID]*directory.Object // nil: delete
-	edges   map[directory.Edge]bool                  // false: remove
+	objects []objectChange
+	edges   []edgeChange
 }
 
-func (b *batch) put(o directory.Object) {
-	if b.objects == nil {
-		b.objects = map[directory.ObjectID]*directory.Object{}
-	}
-	b.objects[o.ID] = &o
+type objectChange struct {
+	id     directory.ObjectID
+	object *directory.Object // nil: delete
 }
 
-func (b *batch) delete(id directory.ObjectID) {
-	b.put(directory.Object{ID: id})
-	b.objects[id] = nil
+type edgeChange struct {
+	edge directory.Edge
+	add  bool // false: remove
 }
 
-func (b *batch) edge(e directory.Edge, add bool) {
-	if b.edges == nil {
-		b.edges = map[directory.Edge]bool{}
-	}
-	b.edges[e] = add
+func (b *batch) put(o directory.Object) { b.objects = append(b.objects, objectChange{o.ID, &o}) }
+
+func (b *batch) delete(id directory.ObjectID) { b.objects = append(b.objects, objectChange{id, nil}) }
+
+func (b *batch) edge(e directory.Edge, add bool) { b.edges = append(b.edges, edgeChange{e, add}) }
+
+// then is the batch with what came after it.
+func (b batch) then(after batch) batch {
+	return batch{slices.Concat(b.objects, after.objects), slices.Concat(b.edges, after.edges)}
 }
 
 func (b *batch) empty() bool { return len(b.objects) == 0 && len(b.edges) == 0 }
@@ -403,27 +467,38 @@ const (
 
 func (b *batch) full() bool { return len(b.objects) >= batchObjects || len(b.edges) >= batchEdges }
 
+// page lists, in order, each object and edge once.
 func (b *batch) page() store.MirrorPage {
 	var p store.MirrorPage
-	for _, id := range slices.Sorted(maps.Keys(b.objects)) {
-		if o := b.objects[id]; o != nil {
-			p.Put = append(p.Put, *o)
-		} else {
-			p.Delete = append(p.Delete, id)
+	slices.SortStableFunc(b.objects, func(a, b objectChange) int { return cmp.Compare(a.id, b.id) })
+	for i, c := range b.objects {
+		switch {
+		case i+1 < len(b.objects) && b.objects[i+1].id == c.id:
+		case c.object != nil:
+			p.Put = append(p.Put, *c.object)
+		default:
+			p.Delete = append(p.Delete, c.id)
 		}
 	}
-	for e, add := range b.edges {
-		if add {
-			p.AddEdges = append(p.AddEdges, e)
-		} else {
-			p.RemoveEdges = append(p.RemoveEdges, e)
+	slices.SortStableFunc(b.edges, func(a, b edgeChange) int { return compareEdges(a.edge, b.edge) })
+	for i, c := range b.edges {
+		switch {
+		case i+1 < len(b.edges) && b.edges[i+1].edge == c.edge:
+		case c.add:
+			p.AddEdges = append(p.AddEdges, c.edge)
+		default:
+			p.RemoveEdges = append(p.RemoveEdges, c.edge)
 		}
 	}
-	slices.SortFunc(p.AddEdges, compareEdges)
-	slices.SortFunc(p.RemoveEdges, compareEdges)
 	return p
 }
 
 func compareEdges(a, b directory.Edge) int {
-	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Relation, b.Relation), cmp.Compare(a.Far, b.Far))
+	if c := cmp.Compare(a.Group, b.Group); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Relation, b.Relation); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Far, b.Far)
 }

@@ -1,6 +1,7 @@
 package dirsync
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -45,10 +47,11 @@ type EnvironmentPlan struct {
 	Environment access.EnvironmentID
 	// changes are in creation order, with what the rules add to them; before is
 	// parallel and holds what was, nil where nothing was.
-	changes []access.Change
-	before  []access.Object
-	follows map[mapping.Key]struct{} // the keys that the rules added
-	names   map[named]string
+	changes  []access.Change
+	expanded access.Expansion // they
+	before   []access.Object
+	follows  map[mapping.Key]struct{} // the keys that the rules added
+	names    map[named]string
 	// snapshot is what the plan was made against, nil if the environment is new.
 	snapshot *engine.Snapshot
 }
@@ -186,22 +189,44 @@ func (p *Plan) Counts() Counts {
 // same objects have the same digest. By it a person accepts a held plan and no other.
 func (p *Plan) Digest() string { return p.digest() }
 
+// digestPart is how many changes become lines at once.
+const digestPart = 1_000
+
+// computeDigest hashes the lines of a plan's file (see Change.line). Making them
+// takes far longer than hashing them, and is done side by side.
 func (p *Plan) computeDigest() string {
 	h := sha256.New()
-	lines := json.NewEncoder(h) // of a plan's file; see Change.line
-	for c := range p.Changes() {
-		if err := lines.Encode(c); err != nil {
-			panic("internal error: encode a change of " + c.Key + ": " + err.Error())
+	parts := make([]bytes.Buffer, runtime.GOMAXPROCS(0))
+	for i := range p.Environments {
+		e := &p.Environments[i]
+		for from := 0; from < len(e.changes); from += len(parts) * digestPart {
+			var making sync.WaitGroup
+			for k := range parts {
+				part := &parts[k]
+				part.Reset()
+				making.Go(func() {
+					lines := json.NewEncoder(part)
+					for i := from + k*digestPart; i < min(from+(k+1)*digestPart, len(e.changes)); i++ {
+						if err := lines.Encode(e.change(i)); err != nil {
+							panic("internal error: encode " + e.changes[i].String() + ": " + err.Error())
+						}
+					}
+				})
+			}
+			making.Wait()
+			for k := range parts {
+				h.Write(parts[k].Bytes())
+			}
 		}
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// changes are all that a commit would make.
-func (p *Plan) changes() []access.Change {
-	var all []access.Change
-	for _, e := range p.Environments {
-		all = append(all, e.changes...)
+// expanded are all changes that a commit would make.
+func (p *Plan) expanded() []access.Expansion {
+	all := make([]access.Expansion, len(p.Environments))
+	for i := range p.Environments {
+		all[i] = p.Environments[i].expanded
 	}
 	return all
 }
@@ -385,11 +410,12 @@ func (p *planner) finish() *Plan {
 	plan := p.plan
 	for env, changes := range p.changes {
 		s := p.state(env)
-		full, asked := p.settle(s, changes)
+		expanded, asked := p.settle(s, changes)
+		full := expanded.Changes()
 		if len(full) == 0 {
 			continue
 		}
-		e := EnvironmentPlan{Environment: env, changes: full, before: make([]access.Object, len(full))}
+		e := EnvironmentPlan{Environment: env, changes: full, expanded: expanded, before: make([]access.Object, len(full))}
 		for i, c := range full {
 			if c.Delete {
 				e.before[i] = c.Object
@@ -441,19 +467,20 @@ func (p *planner) desiredFindings() {
 // demand, and leaves out those that would break one, with a finding: what one
 // object has wrong must not keep the others from being brought up to date. It
 // returns all changes and those among them that were asked for.
-func (p *planner) settle(s *access.State, changes []access.Change) (full, asked []access.Change) {
+func (p *planner) settle(s *access.State, changes []access.Change) (expanded access.Expansion, asked []access.Change) {
 	const rounds = 20
 	for range rounds {
-		full, err := s.Expand(changes)
+		expanded, err := s.Expansion(changes)
 		if err != nil {
 			left := p.leaveInvalid(changes, err)
 			if len(left) == len(changes) {
 				p.refuse(s, err.Error(), "no plan can be applied that breaks a rule: correct the mapping, the files or the directory")
-				return nil, nil
+				return access.Expansion{}, nil
 			}
 			changes = left
 			continue
 		}
+		full := expanded.Changes()
 		// What the rules would end and is wanted all the same is part of the plan,
 		// as when somebody moves to another unit and has the role there too.
 		again := changes
@@ -465,13 +492,13 @@ func (p *planner) settle(s *access.State, changes []access.Change) (full, asked 
 			}
 		}
 		if len(again) == len(changes) {
-			return full, changes
+			return expanded, changes
 		}
 		changes = again
 	}
 	p.refuse(s, "the changes that the mapping and the files want contradict each other",
 		"see the findings; report this with the plan as JSON if they do not explain it")
-	return nil, nil
+	return access.Expansion{}, nil
 }
 
 // refuse holds the plan because an environment cannot be planned at all.

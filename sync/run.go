@@ -239,6 +239,7 @@ func (s *Syncer) Plan(ctx context.Context, o Options) (Report, error) {
 	planErr := s.tenant.Read(func(v tenant.View) error {
 		var err error
 		report.Plan, err = s.plan(ctx, v)
+		s.again(report.Plan)
 		return err
 	})
 	return report, errors.Join(planErr, err)
@@ -301,6 +302,7 @@ func (s *Syncer) lead(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if fence != s.fence {
+		_ = s.mirror.Settle() // it is read from the store anew
 		s.mirror = NewMirror(s.store)
 		s.forgetEvaluation()
 		s.fence = fence
@@ -325,6 +327,7 @@ func (s *Syncer) lead(ctx context.Context) error {
 func (s *Syncer) lose() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_ = s.mirror.Settle() // whoever leads reads it from the store
 	s.mirror = NewMirror(s.store)
 	s.forgetEvaluation()
 	if s.leads {
@@ -495,7 +498,7 @@ func (s *Syncer) readRound(ctx context.Context, c Source, read func(*Round)) err
 	}
 }
 
-// take takes one page and stores what has gathered.
+// take takes one page and begins to store what has gathered.
 func (s *Syncer) take(ctx context.Context, id directory.SourceID, r *Round, page directory.Page) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -512,7 +515,7 @@ func (s *Syncer) take(ctx context.Context, id directory.SourceID, r *Round, page
 	if !r.done && !src.batch.full() {
 		return nil
 	}
-	return s.mirror.Commit(ctx, id, s.fence)
+	return s.mirror.BeginCommit(ctx, id, s.fence)
 }
 
 func (s *Syncer) start(id directory.SourceID) (directory.Start, error) {

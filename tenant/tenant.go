@@ -194,9 +194,11 @@ func (t *Tenant) Read(f func(View) error) error {
 // Changeset is what a judgement wants committed.
 type Changeset struct {
 	Changes []access.Change
-	Events  []audit.Event
-	Reply   *store.Reply
-	Fence   int64
+	// Expanded are more changes, of other environments, that were expanded already.
+	Expanded []access.Expansion
+	Events   []audit.Event
+	Reply    *store.Reply
+	Fence    int64
 }
 
 // Update judges on the newest revision and commits what judge returns, with what
@@ -214,10 +216,10 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 		if err != nil {
 			return store.Committed{}, err
 		}
-		if len(set.Changes) == 0 && len(set.Events) == 0 {
+		if len(set.Changes) == 0 && len(set.Expanded) == 0 && len(set.Events) == 0 {
 			return store.Committed{Revision: v.Revision, At: v.Now}, nil
 		}
-		byEnvironment, events, err := t.complete(v, set.Changes)
+		byEnvironment, events, err := t.complete(v, set)
 		if err != nil {
 			return store.Committed{}, err
 		}
@@ -226,15 +228,22 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 			all = append(all, byEnvironment[env]...)
 		}
 		asked := t.fresh.now()
+		// What is to be the newest state is made while the store writes.
+		var next successor
+		var nextErr error
+		var making sync.WaitGroup
+		making.Go(func() { next, nextErr = t.prepare(v.Revision+1, byEnvironment) })
 		done, err := t.store.Commit(ctx, store.Commit{
 			Base: v.Revision, At: v.Now, Changes: all, Events: append(set.Events, events...), Reply: set.Reply, Fence: set.Fence,
 		})
+		making.Wait()
 		switch {
 		case err == nil:
 			t.clock.Advance(done.At)
-			if err := t.advance(done, byEnvironment); err != nil {
-				return done, err
+			if nextErr != nil {
+				return done, nextErr
 			}
+			t.swap(next, done, byEnvironment)
 			t.fresh.confirm(asked)
 			return done, nil
 		case errors.Is(err, store.ErrConflict):
@@ -254,11 +263,19 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 }
 
 // complete adds to the changes what the rules demand, environment by environment.
-func (t *Tenant) complete(v View, changes []access.Change) (map[access.EnvironmentID][]access.Change, []audit.Event, error) {
-	out := map[access.EnvironmentID][]access.Change{}
-	for _, c := range changes {
+func (t *Tenant) complete(v View, set Changeset) (map[access.EnvironmentID][]access.Change, []audit.Event, error) {
+	out, expanded := map[access.EnvironmentID][]access.Change{}, map[access.EnvironmentID]access.Expansion{}
+	for _, c := range set.Changes {
 		env := c.Object.ObjectEnvironment()
 		out[env] = append(out[env], c)
+	}
+	for _, x := range set.Expanded {
+		env := x.Environment()
+		if out[env] == nil {
+			out[env], expanded[env] = slices.Clip(x.Changes()), x
+		} else {
+			out[env] = append(out[env], x.Changes()...)
+		}
 	}
 	var events []audit.Event
 	for _, env := range slices.Sorted(maps.Keys(out)) {
@@ -267,9 +284,11 @@ func (t *Tenant) complete(v View, changes []access.Change) (map[access.Environme
 		if err != nil {
 			state = access.NewState(env)
 		}
-		full, err := state.Expand(list)
-		if err != nil {
-			return nil, nil, fmt.Errorf("environment %s: %w", env, err)
+		full := list
+		if x, ok := expanded[env]; !ok || len(list) != len(x.Changes()) || !x.Holds(state) {
+			if full, err = state.Expand(list); err != nil {
+				return nil, nil, fmt.Errorf("environment %s: %w", env, err)
+			}
 		}
 		if t.react != nil {
 			more, told, err := t.react(state, full, v.Now)
@@ -288,11 +307,27 @@ func (t *Tenant) complete(v View, changes []access.Change) (map[access.Environme
 	return out, events, nil
 }
 
-// advance makes the changes of one revision the newest state. What can be made
-// before the swap is, so that readers wait for the maps alone.
+// advance makes the changes of one revision the newest state.
 func (t *Tenant) advance(to store.Committed, byEnvironment map[access.EnvironmentID][]access.Change) error {
+	next, err := t.prepare(to.Revision, byEnvironment)
+	if err == nil {
+		t.swap(next, to, byEnvironment)
+	}
+	return err
+}
+
+// successor is what a revision makes of the tenant, as far as it can be made before
+// the swap, so that readers wait for the maps alone.
+type successor struct {
+	snapshots map[access.EnvironmentID]*engine.Snapshot
+	fresh     map[access.EnvironmentID]*access.State // of environments that are new
+}
+
+// prepare makes what follows from the changes of one revision. Nobody sees it
+// before the swap.
+func (t *Tenant) prepare(rev access.Revision, byEnvironment map[access.EnvironmentID][]access.Change) (successor, error) {
 	next := maps.Clone(*t.snapshots.Load())
-	fresh := map[access.EnvironmentID]*access.State{} // nobody reads them yet
+	fresh := map[access.EnvironmentID]*access.State{}
 	for env, changes := range byEnvironment {
 		switch _, known := t.states[env]; {
 		case deletes(changes):
@@ -304,30 +339,35 @@ func (t *Tenant) advance(to store.Committed, byEnvironment map[access.Environmen
 	}
 	var err error
 	for env, snapshot := range next {
-		if next[env], err = snapshot.Apply(byEnvironment[env], to.Revision); err != nil {
-			return fmt.Errorf("environment %s at revision %d: %w", env, to.Revision, err)
+		if next[env], err = snapshot.Apply(byEnvironment[env], rev); err != nil {
+			return successor{}, fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
 		}
 	}
 	for env, state := range fresh {
-		if next[env], err = engine.New(state, to.Revision); err != nil {
-			return fmt.Errorf("environment %s at revision %d: %w", env, to.Revision, err)
+		if next[env], err = engine.New(state, rev); err != nil {
+			return successor{}, fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
 		}
 	}
+	return successor{next, fresh}, nil
+}
+
+// swap makes the successor the newest state. Decisions have it first; who reads
+// the states waits for their maps.
+func (t *Tenant) swap(next successor, to store.Committed, byEnvironment map[access.EnvironmentID][]access.Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.revision, t.at = to.Revision, to.At
+	t.snapshots.Store(&next.snapshots)
 	for env, changes := range byEnvironment {
 		switch {
 		case deletes(changes):
 			delete(t.states, env)
-		case fresh[env] != nil:
-			t.states[env] = fresh[env]
+		case next.fresh[env] != nil:
+			t.states[env] = next.fresh[env]
 		default:
 			t.states[env].Apply(changes...)
 		}
 	}
-	t.revision, t.at = to.Revision, to.At
-	t.snapshots.Store(&next)
-	return nil
 }
 
 // deletes tells whether the changes of one revision delete the environment: then
