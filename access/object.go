@@ -677,7 +677,7 @@ type Link struct {
 // the same key: '/' and '%' within a part are escaped.
 func JoinKey(parts ...string) string {
 	for i, p := range parts {
-		if strings.ContainsAny(p, "/%") {
+		if strings.IndexByte(p, '/') >= 0 || strings.IndexByte(p, '%') >= 0 {
 			parts[i] = keyEscaper.Replace(p)
 		}
 	}

@@ -143,6 +143,18 @@ func NewDigest() *Digest {
 	return d
 }
 
+// Changed tells whether Add would take an object, without hashing it.
+func Changed(before, after access.Object) (bool, error) {
+	if before == nil || after == nil {
+		return before != nil || after != nil, nil
+	}
+	var was, is bytes.Buffer
+	if err := errors.Join(encode(json.NewEncoder(&was), &was, before), encode(json.NewEncoder(&is), &is, after)); err != nil {
+		return false, err
+	}
+	return !bytes.Equal(was.Bytes(), is.Bytes()), nil
+}
+
 // Add takes one object, nil where it did not exist. It returns false, and takes
 // nothing, if the two are the same.
 func (d *Digest) Add(kind access.Kind, before, after access.Object) (bool, error) {

@@ -201,8 +201,11 @@ func TestDigestTellsApart(t *testing.T) {
 	sum := func(pairs ...access.Object) string {
 		d := audit.NewDigest()
 		for i := 0; i < len(pairs); i += 2 {
-			_, err := d.Add(access.KindUser, pairs[i], pairs[i+1])
+			added, err := d.Add(access.KindUser, pairs[i], pairs[i+1])
 			require.NoError(t, err)
+			changed, err := audit.Changed(pairs[i], pairs[i+1])
+			require.NoError(t, err)
+			require.Equal(t, added, changed)
 		}
 		return d.Sum()
 	}

@@ -357,9 +357,9 @@ type View interface {
 	// Objects calls yield for every object of the kind, in id order, until it
 	// returns false.
 	Objects(source SourceID, kind Kind, yield func(Object) bool)
-	// Resolve turns a reference into an id; false while nothing by that name is
-	// mirrored (Rule SRC-5: pending).
-	Resolve(SourceID, Ref) (ObjectID, bool)
+	// Resolve turns a reference into an id, and tells of what kind; false while
+	// nothing by that name is mirrored (Rule SRC-5: pending).
+	Resolve(SourceID, Ref) (ObjectID, Kind, bool)
 	// Members lists the resolved direct edges of a group, in id order.
 	Members(source SourceID, group ObjectID, rel Relation, yield func(ObjectID) bool)
 	// MemberOf lists the groups that have the object as a direct edge, in id order.

@@ -198,11 +198,11 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 		// Users first, as in touch. Nothing depends on anything yet, so that there is
 		// nothing to judge again.
 		view.Objects(s.id, directory.KindUser, func(o directory.Object) bool {
-			u.evaluateUser(s, o.ID)
+			u.judgeUser(s, &o)
 			return true
 		})
 		view.Objects(s.id, directory.KindGroup, func(o directory.Object) bool {
-			u.evaluateGroup(s, o.ID)
+			u.judgeGroup(s, &o)
 			return true
 		})
 	}
@@ -374,29 +374,31 @@ func (w *world) desired(yield func(access.Object) bool) bool {
 			return false
 		}
 	}
-	ids := slices.Sorted(maps.Keys(w.teams))
-	for _, id := range ids {
-		if !yield(w.teams[id].desired) {
+	teams := make([]keyed[*team], 0, len(w.teams))
+	for _, id := range slices.Sorted(maps.Keys(w.teams)) {
+		t := w.teams[id]
+		if !yield(t.desired) {
 			return false
 		}
+		// A membership's key begins with its team's id and a slash.
+		teams = append(teams, keyed[*team]{access.JoinKey(string(id)) + "/", t})
 	}
-	// A membership's key begins with its team's id and a slash.
-	slices.SortFunc(ids, func(a, b access.TeamID) int {
-		return strings.Compare(access.JoinKey(string(a))+"/", access.JoinKey(string(b))+"/")
-	})
-	for _, id := range ids {
-		t := w.teams[id]
-		members := make([]access.Membership, 0, len(t.expansion.members))
-		for a, step := range t.expansion.members {
+	slices.SortFunc(teams, keyed[*team].compare)
+	type member struct {
+		*person
+		*step
+	}
+	var members []keyed[member]
+	for _, t := range teams {
+		members = members[:0]
+		for a, step := range t.of.expansion.members {
 			if p := a.person(w); p != nil && p.in {
-				members = append(members, t.membership(p, step))
+				members = append(members, keyed[member]{access.JoinKey(string(p.want.ID)), member{p, step}})
 			}
 		}
-		slices.SortFunc(members, func(a, b access.Membership) int {
-			return strings.Compare(access.JoinKey(string(a.User)), access.JoinKey(string(b.User)))
-		})
+		slices.SortFunc(members, keyed[member].compare)
 		for _, m := range members {
-			if !yield(m) {
+			if !yield(t.of.membership(m.of.person, m.of.step)) {
 				return false
 			}
 		}
@@ -408,6 +410,14 @@ func (w *world) desired(yield func(access.Object) bool) bool {
 	}
 	return true
 }
+
+// keyed is something with what it is sorted by.
+type keyed[T any] struct {
+	key string
+	of  T
+}
+
+func (k keyed[T]) compare(o keyed[T]) int { return strings.Compare(k.key, o.key) }
 
 // Object returns the desired object of a key that Update returned; false if
 // there should be none. It does not serve the environment itself: see Gate.

@@ -120,8 +120,8 @@ func (u *update) touchGroup(s *source, id directory.ObjectID) {
 // was if there is no such group any more.
 func (u *update) evaluateGroup(s *source, id directory.ObjectID) {
 	o, ok := u.view.Object(s.id, id)
-	g := s.groups[id]
 	if !ok || o.Kind != directory.KindGroup {
+		g := s.groups[id]
 		if g == nil {
 			return
 		}
@@ -139,23 +139,29 @@ func (u *update) evaluateGroup(s *source, id directory.ObjectID) {
 		delete(s.groups, id)
 		return
 	}
+	u.judgeGroup(s, &o)
+}
+
+// judgeGroup applies the team rules and gates.
+func (u *update) judgeGroup(s *source, o *directory.Object) {
+	g := s.groups[o.ID]
 	if g == nil {
-		g = &group{id: id}
-		s.groups[id] = g
+		g = &group{id: o.ID}
+		s.groups[o.ID] = g
 	}
 	if name := o.Name(); name != g.name {
 		g.name = name
-		for _, x := range s.expansions[id] {
+		for _, x := range s.expansions[o.ID] {
 			u.expand.add(x) // its path has the name
 		}
 	}
-	g.attributes = s.groupsWith.count(g.attributes, &o)
-	m := &matchable{subject: &subject{o, groupType}}
+	g.attributes = s.groupsWith.count(g.attributes, o)
+	m := &matchable{subject: &subject{*o, groupType}}
 	for _, gate := range s.gates {
 		_, ok := gate.rule.group.match(m)
-		gate.candidate(id, ok)
+		gate.candidate(o.ID, ok)
 	}
-	kind, mappable := teamType(o)
+	kind, mappable := teamType(*o)
 	var wanted []*team
 	var also []*teamRule
 	var unmappable *teamRule
@@ -185,8 +191,8 @@ func (u *update) evaluateGroup(s *source, id directory.ObjectID) {
 	u.replaceTeams(g, wanted)
 	u.setGroupAlso(g, also)
 	u.findSecondForGroup(s, g, m, kind)
-	u.findUnmappable(s, &o, unmappable)
-	u.findPaused(s, &o, g)
+	u.findUnmappable(s, o, unmappable)
+	u.findPaused(s, o, g)
 }
 
 // teamType is the type of team that the group can become (Rules GRAPH-30,

@@ -128,16 +128,16 @@ func (m *mirror) Objects(source directory.SourceID, kind directory.Kind, yield f
 	}
 }
 
-func (m *mirror) Resolve(source directory.SourceID, ref directory.Ref) (directory.ObjectID, bool) {
+func (m *mirror) Resolve(source directory.SourceID, ref directory.Ref) (directory.ObjectID, directory.Kind, bool) {
 	s := m.sources[source]
 	if id, ok := ref.ID(); ok {
-		_, exists := s.objects[id]
-		return id, exists
+		o, exists := s.objects[id]
+		return id, o.Kind, exists
 	}
 	if ids := s.names[ref]; len(ids) > 0 {
-		return ids[0], true
+		return ids[0], s.objects[ids[0]].Kind, true
 	}
-	return "", false
+	return "", directory.KindUnknown, false
 }
 
 func (m *mirror) Members(source directory.SourceID, group directory.ObjectID, rel directory.Relation, yield func(directory.ObjectID) bool) {

@@ -65,8 +65,8 @@ func (u *update) touchReports(s *source, id directory.ObjectID, o *directory.Obj
 // is no such user any more. It returns the user, or nil.
 func (u *update) evaluateUser(s *source, id directory.ObjectID) *directory.Object {
 	o, ok := u.view.Object(s.id, id)
-	a := s.accounts[id]
 	if !ok || o.Kind != directory.KindUser {
+		a := s.accounts[id]
 		if a != nil {
 			a.gone = true
 			a.attributes = s.users.count(a.attributes, nil)
@@ -80,13 +80,20 @@ func (u *update) evaluateUser(s *source, id directory.ObjectID) *directory.Objec
 		}
 		return nil
 	}
+	u.judgeUser(s, &o)
+	return &o
+}
+
+// judgeUser applies the user rules.
+func (u *update) judgeUser(s *source, o *directory.Object) {
+	a := s.accounts[o.ID]
 	if a == nil {
-		a = &account{id: id}
-		s.accounts[id] = a
+		a = &account{id: o.ID}
+		s.accounts[o.ID] = a
 	}
 	a.guest = o.Guest()
-	a.attributes = s.users.count(a.attributes, &o)
-	u.act = activation{subject: &subject{o, userType}}
+	a.attributes = s.users.count(a.attributes, o)
+	u.act = activation{subject: &subject{*o, userType}}
 	var persons []*person
 	var also []*userRule
 	for _, r := range u.rules.users[s.id] {
@@ -97,18 +104,17 @@ func (u *update) evaluateUser(s *source, id directory.ObjectID) *directory.Objec
 		yes, err := r.when.bool(&u.act)
 		switch {
 		case err != nil && p == nil:
-			persons = append(persons, u.hold(s, a, r, &o, fmt.Errorf("its condition users: %w", err)))
+			persons = append(persons, u.hold(s, a, r, o, fmt.Errorf("its condition users: %w", err)))
 		case err != nil || !yes:
 		case p == nil:
-			persons = append(persons, u.place(s, a, r, &o))
+			persons = append(persons, u.place(s, a, r, o))
 		default:
 			also = append(also, r)
 		}
 	}
 	u.replacePersons(s, a, persons)
 	u.setAlso(a, also)
-	u.findSecond(s, a, &o)
-	return &o
+	u.findSecond(s, a, o)
 }
 
 func find(persons []*person, env *environment) *person {
@@ -290,10 +296,8 @@ func managerRefs(text string) []string {
 // SRC-5).
 func (u *update) resolve(s *source, refs []string) directory.ObjectID {
 	for _, ref := range refs {
-		if id, ok := u.view.Resolve(s.id, directory.Ref(ref)); ok {
-			if o, ok := u.view.Object(s.id, id); ok && o.Kind == directory.KindUser {
-				return id
-			}
+		if id, kind, ok := u.view.Resolve(s.id, directory.Ref(ref)); ok && kind == directory.KindUser {
+			return id
 		}
 	}
 	return ""

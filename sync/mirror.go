@@ -387,18 +387,18 @@ func (m *Mirror) Objects(source directory.SourceID, kind directory.Kind, yield f
 	}
 }
 
-// Resolve turns a reference into the id of a mirrored object. A name that
+// Resolve turns a reference into the id and kind of a mirrored object. A name that
 // several objects claim means none of them.
-func (m *Mirror) Resolve(source directory.SourceID, ref directory.Ref) (directory.ObjectID, bool) {
+func (m *Mirror) Resolve(source directory.SourceID, ref directory.Ref) (directory.ObjectID, directory.Kind, bool) {
 	f := m.facts(source)
 	if f == nil {
-		return "", false
+		return "", directory.KindUnknown, false
 	}
 	n := f.target(f.lookup(ref))
 	if n == 0 {
-		return "", false
+		return "", directory.KindUnknown, false
 	}
-	return f.id(n), true
+	return f.id(n), f.refs[n].object.kind, true
 }
 
 // Members lists the mirrored direct edges of a group, in id order.

@@ -528,7 +528,7 @@ func TestMirror(t *testing.T) {
 		})
 		round(t, m, s, directory.Delta, directory.Page{Removed: []directory.ObjectID{"a"}})
 		require.Equal(t, []string{"b"}, membersOf(m, s, "g"))
-		_, ok := m.Resolve(s, "id:a")
+		_, _, ok := m.Resolve(s, "id:a")
 		require.False(t, ok, "nor is a deleted person anybody's manager")
 		require.Equal(t, dump(m, s), stored(t, st, s))
 	})

@@ -93,7 +93,8 @@ func Open(ctx context.Context, dsn string, o Options) (_ *sqlstore.DB, err error
 		HasFence:    `SELECT name FROM leaders WHERE fence = $1 FOR SHARE`,
 		Snapshot:    sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 		Parameters:  65_535,
-		Placeholder: func(b []byte, n int) []byte { return strconv.AppendInt(append(b, '$'), int64(n), 10) },
+		Placeholder: parameter,
+		Again:       parameter,
 		Fault:       fault,
 		Lead:        leading.lead,
 		Watch:       listener{dsn: listening(dsn, cfg), silence: patience}.watch,
@@ -125,6 +126,8 @@ func prepare(ctx context.Context, cfg pq.Config, wrap func(driver.Connector) dri
 	defer func() { _ = db.Close() }() // what was done is done
 	return migrate(ctx, db)
 }
+
+func parameter(b []byte, n int) []byte { return strconv.AppendInt(append(b, '$'), int64(n), 10) }
 
 // configure reads the dsn and adds what Ambit needs of a connection.
 func configure(dsn string) (pq.Config, error) {

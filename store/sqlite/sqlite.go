@@ -102,16 +102,19 @@ func Open(ctx context.Context, path string, o Options) (_ *sqlstore.DB, err erro
 		Snapshot:    sql.TxOptions{ReadOnly: true},
 		Parameters:  32_766,
 		Placeholder: func(b []byte, _ int) []byte { return append(b, '?') },
+		Again:       func(b []byte, n int) []byte { return strconv.AppendInt(append(b, '?'), int64(n), 10) },
 		Fault:       fault,
 		Lead:        leading.lead,
 	}, o.Now, lock), nil
 }
 
 func connect(path string, o Options, most int, options string) (*sqlx.DB, error) {
-	// The pragmas stand in the name, so that every connection has them.
+	// The pragmas stand in the name, so that every connection has them. The log grows
+	// to 64 MB before it is put back: in a first synchronisation most pages change
+	// again and again.
 	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: path}).String() +
 		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-		"&_pragma=trusted_schema(0)&_pragma=cache_size(-65536)&_pragma=temp_store(MEMORY)&_pragma=journal_size_limit(67108864)&_dqs=0&_error_rc=1&" + options
+		"&_pragma=trusted_schema(0)&_pragma=cache_size(-65536)&_pragma=temp_store(MEMORY)&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(16384)&_dqs=0&_error_rc=1&" + options
 	var c driver.Connector
 	c, err := sqlite.NewConnector(dsn)
 	if err != nil {

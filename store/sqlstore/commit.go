@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/audit"
@@ -107,6 +108,10 @@ func (db *DB) entries(changes []access.Change) ([]entry, error) {
 // apply ends and makes versions, and returns the digest of what changed.
 func (db *DB) apply(ctx context.Context, tx *sqlx.Tx, rev access.Revision, entries []entry) (*audit.Digest, error) {
 	digest := audit.NewDigest()
+	// Hashing goes on beside the writing.
+	var hashing errgroup.Group
+	hashing.SetLimit(1) // in order
+	defer func() { _ = hashing.Wait() }()
 	for len(entries) > 0 {
 		n := &db.nouns[entries[0].kind]
 		end := slices.IndexFunc(entries, func(e entry) bool { return e.kind != n.kind })
@@ -120,7 +125,7 @@ func (db *DB) apply(ctx context.Context, tx *sqlx.Tx, rev access.Revision, entri
 		}
 		kept := group[:0]
 		for _, e := range group {
-			changed, err := digest.Add(e.kind, e.before, e.after)
+			changed, err := audit.Changed(e.before, e.after)
 			if err != nil {
 				return nil, err
 			}
@@ -128,6 +133,14 @@ func (db *DB) apply(ctx context.Context, tx *sqlx.Tx, rev access.Revision, entri
 				kept = append(kept, e)
 			}
 		}
+		hashing.Go(func() error {
+			for _, e := range kept {
+				if _, err := digest.Add(e.kind, e.before, e.after); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		if err := db.end(ctx, tx, n, rev, kept); err != nil {
 			return nil, err
 		}
@@ -135,7 +148,7 @@ func (db *DB) apply(ctx context.Context, tx *sqlx.Tx, rev access.Revision, entri
 			return nil, err
 		}
 	}
-	return digest, nil
+	return digest, hashing.Wait()
 }
 
 // findBefore fills the live versions of a kind's entries.

@@ -42,6 +42,8 @@ type Dialect struct {
 	// Placeholder names the n-th parameter, from 1, of a statement that has them in
 	// order.
 	Placeholder func(b []byte, n int) []byte
+	// Again names a parameter that was named before.
+	Again func(b []byte, n int) []byte
 	// Fault recognises an error by its code and returns what a caller may branch on
 	// with what to do, or nil.
 	Fault func(error) error
