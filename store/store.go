@@ -48,7 +48,9 @@ type Commit struct {
 	// commit's by at least a microsecond (Rule JIT-21).
 	At      time.Time
 	Changes []access.Change
-	Events  []audit.Event // at least one
+	Events  []audit.Event // at least one, with First
+	// First, if set, makes the first event while the changes are written.
+	First func() (audit.Event, error)
 	// Reply, if set, is kept with the commit and given again to whoever repeats
 	// the request (Rule JIT-47).
 	Reply *Reply

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -278,6 +279,8 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 	}
 	var plan *Plan
 	var refused error
+	var hashing sync.WaitGroup
+	defer hashing.Wait()
 	committed, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
 		s.again(plan) // somebody else committed first
 		var err error
@@ -290,16 +293,12 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 			}
 		}
 		set := tenant.Changeset{Fence: s.fence}
-		var event audit.Event
-		event, refused, err = s.judge(ctx, plan, o)
-		if err != nil {
+		if set.First, refused, err = s.judge(ctx, plan, o); err != nil {
 			return tenant.Changeset{}, err
 		}
-		if event.Operation != "" {
-			set.Events = []audit.Event{event}
-		}
-		if refused == nil {
+		if refused == nil && !plan.Empty() {
 			set.Expanded = plan.expanded()
+			hashing.Go(func() { plan.Digest() }) // which the event has: beside the writing
 		}
 		return set, nil
 	})
@@ -317,49 +316,52 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 	return plan, committed, nil
 }
 
-// judge decides whether a plan is applied: refused says why not. The event is
-// what is to be recorded; a held plan is recorded once, not at every round.
-func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event audit.Event, refused, err error) {
+// judge decides whether a plan is applied: refused says why not. The event, if
+// any, is what is to be recorded; a held plan is recorded once, not at every round.
+func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event func() (audit.Event, error), refused, err error) {
 	// A person who asked for the sync is who did it; the loop is the system.
 	actor := cmp.Or(o.Actor, audit.Actor{Kind: audit.System, ID: "sync"})
+	says := func(operation string, result audit.Result) func() (audit.Event, error) {
+		return func() (audit.Event, error) {
+			event, err := plan.event(actor, operation, result)
+			if result == audit.Done {
+				event.Reason = o.Reason
+			}
+			return event, err
+		}
+	}
 	switch {
 	case !plan.Held() && plan.Empty():
-		return audit.Event{}, nil, nil
+		return nil, nil, nil
 	case !plan.Held():
-		event, err = plan.event(actor, operationApplied, audit.Done)
-		event.Reason = o.Reason
-		return event, nil, err
+		return says(operationApplied, audit.Done), nil, nil
 	}
 	held := &Held{Digest: plan.Digest(), Violations: plan.Violations}
 	final := slices.ContainsFunc(plan.Violations, func(v Violation) bool { return v.Final })
 	switch {
 	case o.Accept == held.Digest && !final && strings.TrimSpace(o.Reason) == "":
-		return audit.Event{}, fmt.Errorf("%w: %w", ErrNoReason, held), nil
+		return nil, fmt.Errorf("%w: %w", ErrNoReason, held), nil
 	case o.Accept == held.Digest && !final:
 		known, err := s.recorded(ctx, held.Digest)
 		if err != nil {
-			return audit.Event{}, nil, err
+			return nil, nil, err
 		}
 		if within := s.guards().AcceptWithin; known && s.now().Sub(s.heldAt) > within {
 			refused = fmt.Errorf("%w: at %s, which is more than %s ago: look at it again, and accept it then: %w", ErrExpired, s.heldAt.Format(time.RFC3339), within, held)
 			s.heldAt = s.now()
-			event, err = plan.event(actor, operationHeld, audit.Held)
-			return event, refused, err
+			return says(operationHeld, audit.Held), refused, nil
 		}
-		event, err = plan.event(actor, operationAccepted, audit.Done)
-		event.Reason = o.Reason
-		return event, nil, err
+		return says(operationAccepted, audit.Done), nil, nil
 	case o.Accept != "" && !final:
 		refused = fmt.Errorf("%w: it is %s now: look at it again: %w", ErrOtherPlan, held.Digest, held)
 	default:
 		refused = held
 	}
 	if known, err := s.recorded(ctx, held.Digest); err != nil || known {
-		return audit.Event{}, refused, err
+		return nil, refused, err
 	}
 	s.lastHeld, s.heldAt = held.Digest, s.now()
-	event, err = plan.event(actor, operationHeld, audit.Held)
-	return event, refused, err
+	return says(operationHeld, audit.Held), refused, nil
 }
 
 // recorded tells whether the last that the audit log has of plans is that this

@@ -206,8 +206,10 @@ func (p *Plan) computeDigest() string {
 				part.Reset()
 				making.Go(func() {
 					lines := json.NewEncoder(part)
+					var c Change
 					for i := from + k*digestPart; i < min(from+(k+1)*digestPart, len(e.changes)); i++ {
-						if err := lines.Encode(e.change(i)); err != nil {
+						c = e.change(i)
+						if err := lines.Encode(&c); err != nil {
 							panic("internal error: encode " + e.changes[i].String() + ": " + err.Error())
 						}
 					}

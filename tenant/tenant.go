@@ -197,8 +197,10 @@ type Changeset struct {
 	// Expanded are more changes, of other environments, that were expanded already.
 	Expanded []access.Expansion
 	Events   []audit.Event
-	Reply    *store.Reply
-	Fence    int64
+	// First, if set, makes one more event, the first, while the changes are written.
+	First func() (audit.Event, error)
+	Reply *store.Reply
+	Fence int64
 }
 
 // Update judges on the newest revision and commits what judge returns, with what
@@ -216,7 +218,7 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 		if err != nil {
 			return store.Committed{}, err
 		}
-		if len(set.Changes) == 0 && len(set.Expanded) == 0 && len(set.Events) == 0 {
+		if len(set.Changes) == 0 && len(set.Expanded) == 0 && len(set.Events) == 0 && set.First == nil {
 			return store.Committed{Revision: v.Revision, At: v.Now}, nil
 		}
 		byEnvironment, events, err := t.complete(v, set)
@@ -234,7 +236,7 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 		var making sync.WaitGroup
 		making.Go(func() { next, nextErr = t.prepare(v.Revision+1, byEnvironment) })
 		done, err := t.store.Commit(ctx, store.Commit{
-			Base: v.Revision, At: v.Now, Changes: all, Events: append(set.Events, events...), Reply: set.Reply, Fence: set.Fence,
+			Base: v.Revision, At: v.Now, Changes: all, Events: append(set.Events, events...), First: set.First, Reply: set.Reply, Fence: set.Fence,
 		})
 		making.Wait()
 		switch {

@@ -17,11 +17,21 @@ import (
 	"github.com/ambit-iam/ambit/store"
 )
 
-// entry is one object of a changeset.
+// entry is one object of a changeset. Its key is made when it is needed: with it a
+// first synchronisation's entries would be three times as large.
 type entry struct {
-	kind          access.Kind
-	key           key
-	before, after access.Object
+	object access.Object // as it is to be, or that goes
+	before access.Object
+	kind   access.Kind
+	gone   bool
+}
+
+// after is nil where the object goes.
+func (e *entry) after() access.Object {
+	if e.gone {
+		return nil
+	}
+	return e.object
 }
 
 // Commit makes one revision, whole or not at all (Rule REL-2).
@@ -30,7 +40,7 @@ type entry struct {
 // deletion of what is not there. The last change of an object wins.
 func (db *DB) Commit(ctx context.Context, c store.Commit) (store.Committed, error) {
 	what := fmt.Sprintf("commit on revision %d", c.Base)
-	if len(c.Events) == 0 {
+	if len(c.Events) == 0 && c.First == nil {
 		return store.Committed{}, fmt.Errorf("%s: internal error: no audit event", what)
 	}
 	if c.At.IsZero() {
@@ -60,7 +70,15 @@ func (db *DB) Commit(ctx context.Context, c store.Commit) (store.Committed, erro
 		if err != nil {
 			return err
 		}
-		if err := db.record(ctx, tx, h, done, digest, c.Events); err != nil {
+		events := c.Events
+		if c.First != nil {
+			first, err := c.First()
+			if err != nil {
+				return err
+			}
+			events = append([]audit.Event{first}, events...)
+		}
+		if err := db.record(ctx, tx, h, done, digest, events); err != nil {
 			return err
 		}
 		return db.keep(ctx, tx, c.Reply, done.At)
@@ -79,30 +97,49 @@ func (db *DB) entries(changes []access.Change) ([]entry, error) {
 			return nil, err
 		}
 		kind := c.Object.ObjectKind()
-		out[i] = entry{kind: kind, key: db.nouns[kind].keyOf(c.Object)}
-		for _, part := range out[i].key {
+		out[i] = entry{object: normal(c.Object), kind: kind, gone: c.Delete}
+		for _, part := range db.nouns[kind].keyOf(c.Object) {
 			if err := checkText(part); err != nil {
 				return nil, fmt.Errorf("%s: %w", c, err)
 			}
 		}
-		if !c.Delete {
-			out[i].after = normal(c.Object)
-		}
 	}
-	slices.SortStableFunc(out, func(a, b entry) int {
-		if a.kind != b.kind {
-			return int(a.kind) - int(b.kind)
+	// A plan's objects come in order, but for units.
+	byKind := func(a, b entry) int { return int(a.kind) - int(b.kind) }
+	slices.SortStableFunc(out, byKind)
+	for rest := out; len(rest) > 0; {
+		n := ofKind(rest)
+		if !slices.IsSortedFunc(rest[:n], db.compare) {
+			slices.SortStableFunc(rest[:n], db.compare)
 		}
-		return a.key.compare(b.key)
-	})
+		rest = rest[n:]
+	}
 	last := out[:0]
 	for i, e := range out {
-		if i+1 < len(out) && out[i+1].kind == e.kind && out[i+1].key == e.key {
+		if i+1 < len(out) && db.compare(out[i+1], e) == 0 {
 			continue
 		}
 		last = append(last, e)
 	}
 	return last, nil
+}
+
+// ofKind counts the entries at the beginning that are of one kind.
+func ofKind(entries []entry) int {
+	n := slices.IndexFunc(entries, func(e entry) bool { return e.kind != entries[0].kind })
+	if n < 0 {
+		return len(entries)
+	}
+	return n
+}
+
+// compare orders entries by kind and key.
+func (db *DB) compare(a, b entry) int {
+	if a.kind != b.kind {
+		return int(a.kind) - int(b.kind)
+	}
+	keyOf := db.nouns[a.kind].keyOf
+	return keyOf(a.object).compare(keyOf(b.object))
 }
 
 // apply ends and makes versions, and returns the digest of what changed.
@@ -114,10 +151,7 @@ func (db *DB) apply(ctx context.Context, tx *sqlx.Tx, rev access.Revision, entri
 	defer func() { _ = hashing.Wait() }()
 	for len(entries) > 0 {
 		n := &db.nouns[entries[0].kind]
-		end := slices.IndexFunc(entries, func(e entry) bool { return e.kind != n.kind })
-		if end < 0 {
-			end = len(entries)
-		}
+		end := ofKind(entries)
 		group := entries[:end]
 		entries = entries[end:]
 		if err := db.findBefore(ctx, tx, n, group); err != nil {
@@ -125,7 +159,7 @@ func (db *DB) apply(ctx context.Context, tx *sqlx.Tx, rev access.Revision, entri
 		}
 		kept := group[:0]
 		for _, e := range group {
-			changed, err := audit.Changed(e.before, e.after)
+			changed, err := audit.Changed(e.before, e.after())
 			if err != nil {
 				return nil, err
 			}
@@ -135,7 +169,7 @@ func (db *DB) apply(ctx context.Context, tx *sqlx.Tx, rev access.Revision, entri
 		}
 		hashing.Go(func() error {
 			for _, e := range kept {
-				if _, err := digest.Add(e.kind, e.before, e.after); err != nil {
+				if _, err := digest.Add(e.kind, e.before, e.after()); err != nil {
 					return err
 				}
 			}
@@ -170,11 +204,11 @@ func (db *DB) findBefore(ctx context.Context, tx *sqlx.Tx, n *noun, entries []en
 		q.WriteByte(')')
 		values := make([]any, 0, len(part)*len(cols))
 		for _, e := range part {
-			values = e.key.append(values, len(cols))
+			values = n.keyOf(e.object).append(values, len(cols))
 		}
 		if err := n.each(ctx, tx, r, q.String(), values, func(o access.Object) error {
 			k := n.keyOf(o)
-			i, ok := slices.BinarySearchFunc(part, k, func(e entry, k key) int { return e.key.compare(k) })
+			i, ok := slices.BinarySearchFunc(part, k, func(e entry, k key) int { return n.keyOf(e.object).compare(k) })
 			if !ok {
 				return fmt.Errorf("internal error: %s %v was not asked for", n.kind, k)
 			}
@@ -208,7 +242,7 @@ func (db *DB) end(ctx context.Context, tx *sqlx.Tx, n *noun, rev access.Revision
 		q.WriteByte(')')
 		values := append(make([]any, 0, 1+len(part)*len(cols)), int64(rev))
 		for _, e := range part {
-			values = e.key.append(values, len(cols))
+			values = n.keyOf(e.object).append(values, len(cols))
 		}
 		if _, err := tx.ExecContext(ctx, q.String(), values...); err != nil {
 			return fmt.Errorf("%s: %w", n.table, err)
@@ -223,12 +257,12 @@ func (db *DB) insert(ctx context.Context, tx *sqlx.Tx, n *noun, rev access.Revis
 	rows := inserter{db: db, tx: tx, into: n.table + ` (` + names(cols) + `, since)`, width: len(cols), end: fmt.Sprintf(", %d", rev)}
 	w := &rows.encoder
 	for _, e := range entries {
-		if e.after == nil {
+		if e.gone {
 			continue
 		}
-		w.values = e.key.append(w.values, len(cols)-len(n.rest))
-		if err := n.write(e.after, w); err != nil {
-			return fmt.Errorf("%s %s/%s: %w", n.kind, e.after.ObjectEnvironment(), e.after.ObjectKey(), err)
+		w.values = n.keyOf(e.object).append(w.values, len(cols)-len(n.rest))
+		if err := n.write(e.object, w); err != nil {
+			return fmt.Errorf("%s %s/%s: %w", n.kind, e.object.ObjectEnvironment(), e.object.ObjectKey(), err)
 		}
 		if err := rows.next(ctx); err != nil {
 			return fmt.Errorf("%s: %w", n.table, err)

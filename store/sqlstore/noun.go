@@ -29,7 +29,14 @@ type noun struct {
 // columns. Keys are compared part by part and byte by byte, as both databases do.
 type key [6]string
 
-func (k key) compare(o key) int { return slices.Compare(k[:], o[:]) }
+func (k key) compare(o key) int {
+	for i := range k {
+		if c := strings.Compare(k[i], o[i]); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
 
 type column struct {
 	name string
