@@ -28,7 +28,7 @@ demo: build ## the main job on bundled directories: sync, check, elevate, audit
 test: servers ## everything: real slapd and PostgreSQL, the demo, kills and bad input
 	$(GO) vet ./... $(TESTDATA)
 	$(GO) test -race -shuffle=on -timeout 20m $(RACE)
-	$(GO) -C bench test . ./page ./bed
+	$(GO) -C bench test . ./page ./bed ./freshness
 	GOGC=400 AMBIT_RANDOM=2000000 $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -v ./engine
 	$(GO) test -shuffle=on -timeout 30m $(TESTDATA) $$($(GO) list ./... | grep -vxF -f <($(GO) list $(RACE)))
 
@@ -64,6 +64,11 @@ bench: servers build ## measure, and write the figures to docs/benchmarks.md
 bench-peers: servers ## ask other engines and databases the same as Ambit, for docs/benchmarks.md (the first build takes minutes)
 	$(GO) -C bench build -o ../bin/bench-peers ./peers
 	bin/bench-peers
+
+.PHONY: bench-freshness
+bench-freshness: servers ## ten minutes of changes to slapd, and how soon answers change, for docs/benchmarks.md
+	$(GO) -C bench build -o ../bin/bench-freshness ./freshness
+	bin/bench-freshness
 
 .PHONY: bench-scale
 bench-scale: ## measure the engine with a million users, for docs/benchmarks.md (takes a quarter of an hour, 8 GB, and 5 GB of disk)
