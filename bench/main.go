@@ -15,14 +15,13 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ambit-iam/ambit/bench/page"
 )
 
 func main() {
 	var o options
-	parts := flag.String("parts", "sync,load,change,check,throttle", "what to measure, of these")
+	parts := flag.String("parts", "sync,graph,load,change,check,throttle", "what to measure, of these")
 	flag.StringVar(&o.ambit, "ambit", "bin/ambit", "the binary to measure")
 	flag.IntVar(&o.people, "people", 50_000, "how large a company to sync; a tenth as many groups, four memberships each")
 	flag.IntVar(&o.runs, "runs", 3, "how often the sync and its yardstick are run; the median counts")
@@ -53,7 +52,7 @@ func measure(ctx context.Context, o options, parts []string, to string) error {
 	var lines []line
 	for _, part := range parts {
 		f, ok := map[string]func(context.Context, options) ([]line, error){
-			"sync": measureSync, "load": measureLoad, "change": measureChange, "check": measureCheck, "throttle": measureThrottle,
+			"sync": measureSync, "graph": measureGraph, "load": measureLoad, "change": measureChange, "check": measureCheck, "throttle": measureThrottle,
 		}[part]
 		if !ok {
 			return fmt.Errorf("unknown part %q", part)
@@ -112,10 +111,4 @@ told apart. The collector lets the heap double before it runs (GOGC=100), which 
 `, o.people, o.people/10, o.people*4, 200)
 	}
 	return b.String()
-}
-
-// median of at least one duration.
-func median(all []time.Duration) time.Duration {
-	slices.Sort(all)
-	return all[len(all)/2]
 }

@@ -137,6 +137,55 @@ func BenchmarkSync_one_membership(b *testing.B) {
 	b.ReportMetric(float64(large)/float64(small), "ratio")
 }
 
+// One member that comes, or goes, in a group of 5 and in one of 50,000, from the
+// source's page to the commit, turn by turn.
+func BenchmarkSync_member_of_a_large_group(b *testing.B) {
+	const users = 50_001
+	sizes := [...]int{5, users - 1}
+	dn := func(i int) directory.Ref { return directory.ByDN(fmt.Sprintf("uid=person%06d,ou=people,dc=example,dc=com", i)) }
+	pages := people(users, 1, 0)
+	var groups [len(sizes)]directory.ObjectID
+	for i, size := range sizes {
+		groups[i] = directory.ObjectID(fmt.Sprintf("%08x-aaaa-4bbb-8ccc-ddddeeeeffff", 1000+i))
+		m := directory.Members{Group: groups[i], Whole: true}
+		for n := range size {
+			m.Add = append(m.Add, dn(n))
+		}
+		pages = append(pages, directory.Page{
+			Upserts: []directory.Upsert{group(string(groups[i]), fmt.Sprintf("cn=group-of-%d,ou=groups,dc=example,dc=com", size),
+				directory.AttrDisplayName, fmt.Sprintf("group-of-%d", size), directory.AttrGroupKind, "security")},
+			Members: []directory.Members{m},
+		})
+	}
+	r := newRig(b, benchModel, benchRules)
+	r.source.says(directory.Full, pages...)
+	r.mustSync()
+	runtime.GC()
+	var took [len(sizes)][]time.Duration
+	for turn := 0; b.Loop(); turn++ {
+		for i, g := range groups {
+			m := directory.Members{Group: g}
+			if far := []directory.Ref{dn(users - 1)}; turn%2 == 0 {
+				m.Add = far
+			} else {
+				m.Remove = far
+			}
+			r.source.says(directory.Delta, directory.Page{Members: []directory.Members{m}})
+			began := time.Now()
+			report := r.mustSync()
+			took[i] = append(took[i], time.Since(began))
+			require.Equal(b, 1, report.Plan.Len())
+		}
+	}
+	for i := range took {
+		slices.Sort(took[i])
+	}
+	small, large := took[0][len(took[0])/2], took[1][len(took[1])/2]
+	b.ReportMetric(float64(small.Microseconds()), "µs-of-5")
+	b.ReportMetric(float64(large.Microseconds()), "µs-of-50000")
+	b.ReportMetric(float64(large)/float64(small), "ratio")
+}
+
 // The plan of a first synchronization of 50,000 users, 5,000 teams and 200,000
 // memberships: mapping, comparing, judging; without reading and writing.
 func BenchmarkPlan_first(b *testing.B) {
