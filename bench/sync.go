@@ -84,8 +84,11 @@ environments:
 // synced is what one run of the daemon took.
 type synced struct {
 	full, round time.Duration
-	peak        float64 // resident memory, MB
-	live        float64 // the most that a collection found live, MB
+	// verify proves that the mirror is what the source has; whatIf tells what another
+	// mapping would do. The medians of several.
+	verify, whatIf time.Duration
+	peak           float64 // resident memory, MB
+	live           float64 // the most that a collection found live, MB
 }
 
 // directory is a company in a source that Ambit is to read.
@@ -135,7 +138,7 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 		return nil, err
 	}
 	var yardsticks, fulls, doubles, above []float64
-	var fullRatios, doubleRatios []float64
+	var fullRatios, doubleRatios, verifies, whatIfs []float64
 	var peak, live float64
 	for range o.runs {
 		took, err := once.search(ctx)
@@ -157,12 +160,14 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 		yardsticks, fulls, doubles = append(yardsticks, float64(took)), append(fulls, float64(s.full)), append(doubles, float64(d.full))
 		above = append(above, float64(s.round-trip)/float64(time.Millisecond))
 		fullRatios, doubleRatios = append(fullRatios, float64(s.full)/float64(took)), append(doubleRatios, float64(d.full)/float64(s.full))
+		verifies, whatIfs = append(verifies, float64(s.verify)/float64(took)), append(whatIfs, float64(s.whatIf)/float64(took))
 		peak, live = max(peak, s.peak), max(live, s.live)
 		fmt.Fprintf(os.Stderr, "  B %s, full sync %s, of twice as much %s, round without change %s, its round trip %s, peak %.0f MB, of twice as much %.0f MB\n",
 			took, s.full, d.full, s.round, trip, s.peak, d.peak)
 	}
 	// Each run is compared with the yardstick beside it: a machine that is busy with
 	// something else slows both.
+	ofVerify, ofWhatIf := middle(verifies), middle(whatIfs)
 	ofFull, ofDouble, ofRound := middle(fullRatios), middle(doubleRatios), middle(above)
 	return []line{
 		{what: fmt.Sprintf("B: `ldapsearch` of %d entries with %d memberships", o.people+o.people/10, o.people*4), figure: duration(middle(yardsticks).median).String()},
@@ -178,6 +183,8 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 			what:   "Round without change (refreshOnly), above connecting, binding and the same searches without Ambit; 0 bytes are written, revision and store file are as before",
 			figure: fmt.Sprintf("%.1f ms", ofRound.median), ratio: ofRound.of("ms"), goal: 5, got: ofRound.median,
 		},
+		{what: "`ambit verify`: every object by its version and digest", ratio: ofVerify.of("B"), goal: 0.5, got: ofVerify.median},
+		{what: "`ambit what-if` of a mapping in which the teams' role is left out", ratio: ofWhatIf.of("B"), goal: 1, got: ofWhatIf.median},
 		{what: "Peak resident memory of `ambit serve` in that sync", figure: fmt.Sprintf("%.0f MB", peak)},
 		{what: "Most that a garbage collection found live meanwhile", figure: fmt.Sprintf("%.0f MB", live)},
 	}, nil
@@ -354,8 +361,41 @@ func sync(ctx context.Context, o options, of directory) (_ synced, err error) {
 		}
 	}
 	out.round = time.Duration(middle(took).median)
+	if err := out.ask(ctx, client, of); err != nil {
+		return out, err
+	}
 	out.live, err = mostLive(log.Name())
 	return out, err
+}
+
+// ask measures the questions about the whole directory.
+func (s *synced) ask(ctx context.Context, client *http.Client, of directory) error {
+	const times = 3
+	var verify, whatIf []float64
+	edited := strings.Replace(fmt.Sprintf(mapping, of.unit), ", roles: [Member]", "", 1)
+	for range times {
+		var proven struct {
+			Differences int `json:"differences"`
+		}
+		began := time.Now()
+		if err := ask(ctx, client, "/v1/verify", map[string]any{}, &proven); err != nil {
+			return err
+		}
+		verify = append(verify, float64(time.Since(began)))
+		var plan struct {
+			Changes int `json:"changes"`
+		}
+		began = time.Now()
+		if err := ask(ctx, client, "/v1/what-if", map[string]any{"mapping": map[string]string{"name": "mapping.yaml", "text": edited}}, &plan); err != nil {
+			return err
+		}
+		whatIf = append(whatIf, float64(time.Since(began)))
+		if proven.Differences != 0 || plan.Changes == 0 {
+			return fmt.Errorf("%d differences are found, and a mapping without the teams' roles changes %d objects", proven.Differences, plan.Changes)
+		}
+	}
+	s.verify, s.whatIf = time.Duration(middle(verify).median), time.Duration(middle(whatIf).median)
+	return nil
 }
 
 func ask(ctx context.Context, client *http.Client, path string, in, out any) error {
