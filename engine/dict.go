@@ -221,19 +221,26 @@ func (d *dict[V]) remove(space uint32, key string, e *edit) {
 }
 
 // rows is a persistent list, numbered from 0, that only grows. Its rows lie
-// together, so that finding one is arithmetic.
+// together, so that finding one is arithmetic. Between the chunks and the list of
+// all there are two levels, so that a change copies little however many there are.
 type rows[V any] struct {
-	groups []*rowGroup[V]
-	count  uint32
-	edit   *edit // owner of groups
+	roots []*rowRoot[V]
+	count uint32
+	edit  *edit // owner of roots
 	// made ahead are the chunks that loading takes next.
 	made []rowChunk[V]
 }
 
 const (
 	rowBits      = 6 // rows of a chunk
-	rowGroupBits = 7 // chunks of a group
+	rowGroupBits = 5 // chunks of a group
+	rowRootBits  = 7 // groups of a root
 )
+
+type rowRoot[V any] struct {
+	groups [1 << rowRootBits]*rowGroup[V]
+	edit   *edit
+}
 
 type rowGroup[V any] struct {
 	chunks [1 << rowGroupBits]*rowChunk[V]
@@ -244,19 +251,27 @@ type rowGroup[V any] struct {
 type rowChunk[V any] [1 << rowBits]V
 
 func (r *rows[V]) get(i uint32) *V {
-	return &r.groups[i>>(rowBits+rowGroupBits)].chunks[i>>rowBits&(1<<rowGroupBits-1)][i&(1<<rowBits-1)]
+	g := r.roots[i>>(rowBits+rowGroupBits+rowRootBits)].groups[i>>(rowBits+rowGroupBits)&(1<<rowRootBits-1)]
+	return &g.chunks[i>>rowBits&(1<<rowGroupBits-1)][i&(1<<rowBits-1)]
 }
 
 // own returns the row, ready to be changed by e; it makes the one after the last.
 func (r *rows[V]) own(i uint32, e *edit) *V {
 	if r.edit != e {
-		r.groups, r.edit = slices.Clone(r.groups), e
+		r.roots, r.edit = slices.Clone(r.roots), e
 	}
-	if int(i>>(rowBits+rowGroupBits)) == len(r.groups) {
-		r.groups = append(r.groups, &rowGroup[V]{edit: e})
+	if int(i>>(rowBits+rowGroupBits+rowRootBits)) == len(r.roots) {
+		r.roots = append(r.roots, &rowRoot[V]{edit: e})
 	}
-	g := &r.groups[i>>(rowBits+rowGroupBits)]
-	if (*g).edit != e {
+	root := &r.roots[i>>(rowBits+rowGroupBits+rowRootBits)]
+	if (*root).edit != e {
+		*root = &rowRoot[V]{edit: e, groups: (*root).groups}
+	}
+	g := &(*root).groups[i>>(rowBits+rowGroupBits)&(1<<rowRootBits-1)]
+	switch {
+	case *g == nil:
+		*g = &rowGroup[V]{edit: e}
+	case (*g).edit != e:
 		*g = &rowGroup[V]{edit: e, chunks: (*g).chunks, edits: (*g).edits}
 	}
 	n := i >> rowBits & (1<<rowGroupBits - 1)
