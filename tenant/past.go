@@ -43,6 +43,9 @@ type pasts struct {
 
 func (p *pasts) get(ctx context.Context, env access.EnvironmentID, rev access.Revision, load func(*past) error) (*past, error) {
 	for {
+		if err := ctx.Err(); err != nil { // whoever has given up loads nothing
+			return nil, err
+		}
 		one, mine := p.take(env, rev)
 		if mine {
 			one.err = p.load(ctx, one, load)
