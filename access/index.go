@@ -26,6 +26,7 @@ type index struct {
 	children    sets[linkKey, RecordKey]      // records, by what they point to
 	teams       sets[RecordKey, TeamID]       // access teams of a template
 	members     sets[TeamID, UserID]          // of access teams of a template
+	sizes       map[TeamID]int                // members of each team that has any
 	relations   sets[TableID, RelationshipID] // by the parents' table
 	unattended  int                           // users of access mode non-interactive
 }
@@ -50,6 +51,7 @@ func newIndex() index {
 		children:    sets[linkKey, RecordKey]{},
 		teams:       sets[RecordKey, TeamID]{},
 		members:     sets[TeamID, UserID]{},
+		sizes:       map[TeamID]int{},
 		relations:   sets[TableID, RelationshipID]{},
 	}
 }
@@ -103,6 +105,10 @@ func (l lists[K, V]) set(k K, v V, del bool) {
 // default team of the user's unit.
 func (s *State) TeamsOf(u UserID) iter.Seq[TeamID] { return slices.Values(s.index.memberships[u]) }
 
+// Size is how many members the team has: those that are put, which a default team
+// does not have.
+func (s *State) Size(t TeamID) int { return s.index.sizes[t] }
+
 // AssignmentsOf lists the assignments to the principal itself.
 func (s *State) AssignmentsOf(p Principal) iter.Seq[AssignmentID] {
 	return slices.Values(s.index.assignments[p])
@@ -131,6 +137,13 @@ func (s *State) RoleByName(name string) (Role, bool) {
 func (s *State) TeamByName(unit BusinessUnitID, name string) (Team, bool) {
 	t, ok := s.Teams[TeamID(s.index.names[nameKey{kind: KindTeam, within: string(unit), name: Fold(name)}])]
 	return t, ok
+}
+
+// resize counts members of a team who come, or go.
+func (x index) resize(t TeamID, by int) {
+	if x.sizes[t] += by; x.sizes[t] == 0 {
+		delete(x.sizes, t)
+	}
 }
 
 // nameKey is what must be unique, besides the key: a name within a kind and,

@@ -159,7 +159,9 @@ func (s *State) Apply(changes ...Change) {
 			} else if s.Teams[o.Team].For != nil { // a team is put before its members
 				s.index.members.add(o.Team, o.User)
 			}
+			before := len(s.Memberships)
 			set(s.Memberships, MembershipKey{o.Team, o.User}, o, c.Delete)
+			s.index.resize(o.Team, len(s.Memberships)-before)
 		case Assignment:
 			if was, ok := s.Assignments[o.ID]; ok && was.Principal != o.Principal {
 				s.index.assignments.set(was.Principal, o.ID, true)

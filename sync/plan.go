@@ -289,9 +289,6 @@ type planner struct {
 	changes map[access.EnvironmentID][]access.Change
 	unread  map[directory.SourceID]int
 	empty   map[access.EnvironmentID]*access.State // of environments that are not there
-	// members counts the members of the teams of membersIn.
-	members   map[access.TeamID]int
-	membersIn *access.State
 }
 
 // full compares everything.

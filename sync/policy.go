@@ -90,7 +90,7 @@ func (p *planner) judgeEnvironment(e *EnvironmentPlan, s *access.State) {
 	}
 	for _, t := range slices.Sorted(maps.Keys(l.from)) {
 		n := l.from[t]
-		if n >= p.guards.EmptyTeam && n == p.membersOf(s, t) && !gains(e, t) {
+		if n >= p.guards.EmptyTeam && n == s.Size(t) && !gains(e, t) {
 			p.violation(Violation{Guard: GuardEmptyTeam, Environment: e.Environment,
 				Problem: fmt.Sprintf("team %q would lose all of its %d members", e.name(access.KindTeam, string(t)), n),
 				Hint:    "a group that is suddenly empty, or gone, is mostly a reading error: look at it in the directory; if it is meant, accept this plan"})
@@ -113,17 +113,6 @@ func (p *planner) judgeEnvironment(e *EnvironmentPlan, s *access.State) {
 				Hint:    "put its file back, or accept this plan"})
 		}
 	}
-}
-
-// membersOf counts a team's members now.
-func (p *planner) membersOf(s *access.State, t access.TeamID) int {
-	if p.members == nil || p.membersIn != s {
-		p.members, p.membersIn = map[access.TeamID]int{}, s
-		for k := range s.Memberships {
-			p.members[k.Team]++
-		}
-	}
-	return p.members[t]
 }
 
 // gains tells whether the plan also adds members to the team.

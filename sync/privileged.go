@@ -65,30 +65,26 @@ func concernsPrivileged(s *access.State, changes []access.Change, isPrivileged f
 			}
 		}
 	}
-	users, teams := map[access.UserID]bool{}, map[access.TeamID]bool{}
-	for _, a := range s.Assignments {
-		if !roles[a.Role] {
-			continue
+	holds := func(who access.Principal) bool {
+		for a := range s.AssignmentsOf(who) {
+			if roles[s.Assignments[a].Role] {
+				return true
+			}
 		}
-		if u, ok := a.Principal.User(); ok {
-			users[u] = true
-		}
-		if t, ok := a.Principal.Team(); ok {
-			teams[t] = true
-		}
+		return false
 	}
 	for _, c := range changes {
 		switch o := c.Object.(type) {
 		case access.Membership:
-			if teams[o.Team] {
+			if holds(o.Team.Principal()) {
 				return true
 			}
 		case access.User:
-			if users[o.ID] {
+			if holds(o.ID.Principal()) {
 				return true
 			}
-			for t := range teams {
-				if _, member := s.Memberships[access.MembershipKey{Team: t, User: o.ID}]; member {
+			for t := range s.TeamsOf(o.ID) {
+				if holds(t.Principal()) {
 					return true
 				}
 			}
@@ -220,7 +216,7 @@ func (e *EnvironmentPlan) someUsers(s *access.State, users []access.UserID) stri
 // allow; losing all of them is the matter of GuardEmptyTeam.
 func (p *planner) judgeShares(e *EnvironmentPlan, s *access.State, l losses) {
 	for _, t := range slices.Sorted(maps.Keys(l.from)) {
-		n, all := l.from[t], p.membersOf(s, t)
+		n, all := l.from[t], s.Size(t)
 		if _, stays := s.Teams[t]; !stays || n == all && !gains(e, t) {
 			continue
 		}
