@@ -117,11 +117,14 @@ of the time is waiting for memory that no cache holds, line by line (64 bytes). 
 
 A round needs what the one before it read; within one everything is asked for at once, and the processor waits for eight lines about as long
 as for one. So the floor is two lines from memory in turn, two from caches, and some 400 ns of reckoning: four hashes, four
-comparisons of ids, thirteen roles. m waits for about two lines from memory in turn, too: its table's, then the row's. With the tables of the
-kernel's pages in the way that is 1 m for rounds 1 and 2, and 1 to 1.5 m for the rest, so that 2 to 2.5 m is the least that this order of things can
-reach. What is above it: leaders' reports are looked through; windows lie apart from the rows, and are judged a second time for when the
-answer ends; the lists of the arrays' parts, which let a change copy only what it touches, are read before each row and are too large for one core's cache;
-and an id whose place in the index is taken twice has another's row looked at first.
+comparisons of ids, thirteen roles. What is above it: leaders' reports are looked through; windows lie apart from the rows, and are judged a
+second time for when the answer ends; the lists of the arrays' parts, which let a change copy only what it touches, are read before each row
+and are too large for one core's cache; and an id whose place in the index is taken twice has another's row looked at first.
+
+A lookup in the map waits for its lines in turn as well: the table's, the place's, the key's, the row's, and the kernel's tables of the pages
+where these lie. Timed by itself, as a question of a program that does other things in between is, it takes what the first rows say. Of lookups and
+nothing else the processor has three or four in hand at once, since each is short; a question is too long for that, and takes as long among others
+as by itself. So as rates, questions are further from lookups than as times: both are above.
 
 What was done, measured in turns with the state before it, in one process of 200,000 users, on a machine that was busy with other things:
 rows begin where a line begins, −4 %; all ids are looked up at once, teams and units by an index as users instead of a map with two
