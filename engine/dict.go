@@ -25,26 +25,32 @@ type keyed interface {
 }
 
 // dict is a persistent hash map. Its buckets hang in a tree of fixed fan-out, so
-// that a change copies one chunk of buckets and the path to it. A bucket is small
-// and flat: finding a value touches one or two cache lines before the value
-// itself, which is most of what a question costs.
+// that a change copies one chunk of buckets and the path to it, little however many
+// there are. A bucket is small and flat: finding a value touches one or two cache
+// lines before the value itself.
 //
 // When the buckets become full on average they are dealt out anew, twice as many;
 // a map built by changes alone pays for that as an ordinary map does.
 type dict[V keyed] struct {
-	seed   maphash.Seed
-	groups []*group[V]
-	mask   uint32 // buckets - 1
-	count  int
-	edit   *edit // owner of groups
+	seed  maphash.Seed
+	roots []*root[V]
+	mask  uint32 // buckets - 1
+	count int
+	edit  *edit // owner of roots
 }
 
 const (
 	chunkBits  = 4 // buckets of a chunk
 	groupBits  = 6 // chunks of a group
+	rootBits   = 5 // groups of a root
 	slots      = 7 // values of a bucket without spilling
 	bucketLoad = 4 // values of a bucket on average before there are more buckets
 )
+
+type root[V keyed] struct {
+	edit   *edit
+	groups [1 << rootBits]*group[V]
+}
 
 type group[V keyed] struct {
 	edit   *edit
@@ -75,10 +81,14 @@ func newDict[V keyed](seed maphash.Seed, size int, e *edit) dict[V] {
 	}
 	d := dict[V]{seed: seed, mask: uint32(buckets - 1), edit: e}
 	for i := range buckets >> chunkBits {
-		if i>>groupBits == len(d.groups) {
-			d.groups = append(d.groups, &group[V]{edit: e})
+		if i>>(groupBits+rootBits) == len(d.roots) {
+			d.roots = append(d.roots, &root[V]{edit: e})
 		}
-		d.groups[i>>groupBits].chunks[i&(1<<groupBits-1)] = &chunk[V]{edit: e}
+		g := &d.roots[i>>(groupBits+rootBits)].groups[i>>groupBits&(1<<rootBits-1)]
+		if *g == nil {
+			*g = &group[V]{edit: e}
+		}
+		(*g).chunks[i&(1<<groupBits-1)] = &chunk[V]{edit: e}
 	}
 	return d
 }
@@ -90,7 +100,8 @@ func (d *dict[V]) hash(space uint32, key string) uint32 {
 
 func (d *dict[V]) find(h uint32) *bucket[V] {
 	i := h & d.mask
-	return &d.groups[i>>(chunkBits+groupBits)].chunks[i>>chunkBits&(1<<groupBits-1)].buckets[i&(1<<chunkBits-1)]
+	g := d.roots[i>>(chunkBits+groupBits+rootBits)].groups[i>>(chunkBits+groupBits)&(1<<rootBits-1)]
+	return &g.chunks[i>>chunkBits&(1<<groupBits-1)].buckets[i&(1<<chunkBits-1)]
 }
 
 func (d *dict[V]) get(space uint32, key string) (v V, ok bool) {
@@ -117,10 +128,14 @@ func (d *dict[V]) get(space uint32, key string) (v V, ok bool) {
 // own returns the bucket of the hash, ready to be changed by e.
 func (d *dict[V]) own(h uint32, e *edit) *bucket[V] {
 	if d.edit != e {
-		d.groups, d.edit = slices.Clone(d.groups), e
+		d.roots, d.edit = slices.Clone(d.roots), e
 	}
 	i := h & d.mask
-	g := &d.groups[i>>(chunkBits+groupBits)]
+	r := &d.roots[i>>(chunkBits+groupBits+rootBits)]
+	if (*r).edit != e {
+		*r = &root[V]{edit: e, groups: (*r).groups}
+	}
+	g := &(*r).groups[i>>(chunkBits+groupBits)&(1<<rootBits-1)]
 	if (*g).edit != e {
 		*g = &group[V]{edit: e, chunks: (*g).chunks}
 	}
