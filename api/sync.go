@@ -113,7 +113,7 @@ func (s *Server) synced(report dirsync.Report, err error, details bool) (*struct
 		return nil, problem("reason-required", http.StatusUnprocessableEntity, dirsync.ErrNoReason.Error()+": the audit log keeps it").with("hint", "add --reason WHY, or reason to the request")
 	case errors.As(err, &held):
 		detail := held.Error()
-		if errors.Is(err, dirsync.ErrExpired) {
+		if errors.Is(err, dirsync.ErrExpired) || errors.Is(err, dirsync.ErrOtherPlan) {
 			detail = err.Error()
 		}
 		p := problem("plan-held", http.StatusConflict, detail).with("hint", held.Hint()).with("digest", held.Digest).with("violations", held.Violations)
@@ -133,8 +133,6 @@ func syncProblem(err error) error {
 	switch {
 	case errors.As(err, &moved):
 		return problem("plan-moved", http.StatusConflict, moved.Error()).with("moved", moved.What).with("hint", "make the plan anew with ambit plan --out FILE, and look at it again")
-	case errors.Is(err, dirsync.ErrOtherPlan):
-		return problem("other-plan", http.StatusConflict, "the plan is not the one that was accepted any more; look at it again with ambit plan")
 	case errors.Is(err, dirsync.ErrNotLeading):
 		return problem("not-leading", http.StatusConflict, err.Error())
 	}

@@ -50,6 +50,13 @@ const noRules = "environments: {}\nrules: []\n"
 // but for those in more of its configuration.
 func daemonOf(t *testing.T, files map[string]string, more ...string) (*daemon, *journal) {
 	t.Helper()
+	d, log, _ := daemonBelieving(t, files, more...)
+	return d, log
+}
+
+// daemonBelieving is daemonOf, with the issuer whose tokens the daemon believes.
+func daemonBelieving(t *testing.T, files map[string]string, more ...string) (*daemon, *journal, *oidctest.Issuer) {
+	t.Helper()
 	dir := t.TempDir()
 	issuer, err := oidctest.Start(dir, "ambit")
 	require.NoError(t, err)
@@ -73,7 +80,7 @@ mapping: mapping.yaml
 	log := &journal{}
 	d, err := assemble(t.Context(), config, log)
 	require.NoError(t, err)
-	return d, log
+	return d, log, issuer
 }
 
 func (d *daemon) put(t *testing.T, all ...access.Change) {
