@@ -439,12 +439,12 @@ func TestRule_JIT_21_windows_keep_the_watermark(t *testing.T) {
 			if window.Open() {
 				other := open(t, st, tenant.Options{})
 				done := commit(t, other, access.Put(user(sales, "late")))
-				require.Eventually(t, func() bool { return on.Revision() == done.Revision }, 10*time.Second, time.Millisecond, "the loop follows")
+				require.Eventually(t, func() bool { return on.Revision() == done.Revision }, time.Minute, time.Millisecond, "the loop follows")
 			} else {
 				require.Eventually(t, func() bool {
 					mark, err := st.Watermark(t.Context())
 					return err == nil && mark.After(before)
-				}, 10*time.Second, time.Millisecond)
+				}, time.Minute, time.Millisecond)
 			}
 			cancel()
 			require.NoError(t, <-ended)

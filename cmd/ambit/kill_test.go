@@ -121,7 +121,7 @@ func postgresPlace(t *testing.T, from *place, server *ldaptest.Server) *place {
 			n := -1
 			err := db.QueryRow("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", p.database).Scan(&n)
 			return err == nil && n == 0
-		}, 20*time.Second, 5*time.Millisecond, "sessions of a process that is gone")
+		}, time.Minute, 5*time.Millisecond, "sessions of a process that is gone")
 	}
 	return p
 }

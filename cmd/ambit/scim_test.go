@@ -93,7 +93,7 @@ sources:
 		return strings.Join(out, ", ")
 	}
 	comes := func(want string) {
-		require.Eventually(t, func() bool { return logins() == want }, 40*time.Second, 50*time.Millisecond, "%s\n%s", want, log)
+		require.Eventually(t, func() bool { return logins() == want }, time.Minute, 50*time.Millisecond, "%s\n%s", want, log)
 	}
 	status, body := send("POST", "/Users", first, `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"ada","displayName":"Ada"}`)
 	require.Equal(t, 201, status, body)

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,15 +62,15 @@ func TestRule_REL_6_ALeaderThatIsCutOffIsReplacedAndRefused(t *testing.T) {
 		next, ok, err = b.Lead(t.Context(), "sync")
 		require.NoError(t, err)
 		return ok
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.Greater(t, next, fence)
 	require.NoError(t, commit(b, 1, next))
 	began := time.Now()
 	require.ErrorIs(t, commit(a, 2, fence), store.ErrUnreachable)
-	require.Less(t, time.Since(began), 10*time.Second, "nothing is waited for without end")
+	require.Less(t, time.Since(began), time.Minute, "nothing is waited for without end")
 
 	cable.Mute(false)
-	require.Eventually(t, func() bool { return a.Ping(t.Context()) == nil }, 20*time.Second, 20*time.Millisecond, "it comes back by itself")
+	require.Eventually(t, func() bool { return a.Ping(t.Context()) == nil }, time.Minute, 20*time.Millisecond, "it comes back by itself")
 	require.ErrorIs(t, commit(a, 2, fence), store.ErrFenced)
 	require.ErrorIs(t, mirrored(a, fence), store.ErrFenced)
 	require.NoError(t, commit(b, 2, next))
@@ -89,7 +90,7 @@ func TestRule_REL_5_ACommitIsToldOfAtOnceAndAfterACut(t *testing.T) {
 		t.Helper()
 		select {
 		case <-told:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal(why)
 		}
 	}
@@ -121,17 +122,26 @@ func TestRule_REL_1_ACommitIsNotAnsweredBeforeTheStandbyHasIt(t *testing.T) {
 	standby.Exec(t, `SELECT pg_wal_replay_pause()`)
 	require.NoError(t, commit(db, 1, 0), "it has it, though it does not show it yet")
 	standby.Kill(t)
-	ctx, leave := context.WithTimeout(t.Context(), time.Second)
+	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	answered := make(chan error, 1)
 	go func() {
 		_, err := db.Commit(ctx, change(2))
 		answered <- err
 	}()
+	waiting, err := sql.Open("postgres", primary.DSN("postgres")+" sslmode=disable")
+	require.NoError(t, err)
+	defer waiting.Close()
+	require.Eventually(t, func() bool {
+		var n int
+		require.NoError(t, waiting.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`).Scan(&n))
+		return n > 0
+	}, time.Minute, 10*time.Millisecond, "the commit waits for the standby")
+	leave()
 	select {
 	case err := <-answered:
 		t.Fatalf("answered without a standby: %v", err)
-	case <-time.After(3 * time.Second):
+	case <-time.After(2 * time.Second):
 	}
 	newest, err := open(t, primary.DSN("postgres")).Newest(t.Context())
 	require.NoError(t, err)
@@ -210,7 +220,7 @@ func TestRule_REL_6_AFailoverLosesNothingThatWasAnswered(t *testing.T) {
 		<-told
 	}
 	require.NoError(t, commit(b, newest.Revision, next))
-	require.Eventually(t, func() bool { return len(told) > 0 }, 20*time.Second, 10*time.Millisecond, "it listens to the new primary")
+	require.Eventually(t, func() bool { return len(told) > 0 }, time.Minute, 10*time.Millisecond, "it listens to the new primary")
 	stop()
 	require.NoError(t, <-ended)
 }

@@ -111,7 +111,7 @@ func TestRule_REL_6_OneLeads(t *testing.T) {
 		next, ok, err = b.Lead(t.Context(), "sync")
 		require.NoError(t, err)
 		return ok
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.Greater(t, next, fence)
 	require.ErrorIs(t, commit(a, 2, fence), store.ErrFenced)
 	require.NoError(t, commit(b, 2, next))
@@ -123,7 +123,7 @@ func TestRule_REL_6_OneLeads(t *testing.T) {
 		fence, ok, err = a.Lead(t.Context(), "sync")
 		require.NoError(t, err)
 		return ok
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.Greater(t, fence, next)
 }
 

@@ -161,7 +161,7 @@ func (p *Postgres) start(bin string, as *syscall.SysProcAttr) error {
 	if err := server.Start(); err != nil {
 		return err
 	}
-	return p.wait(30 * time.Second)
+	return p.wait(2 * time.Minute)
 }
 
 // OwnCluster starts a cluster that a test may do anything to. It ends with the test.
@@ -216,7 +216,7 @@ func (p *Postgres) Synchronous(t testing.TB) {
 		state := ""
 		err := db.QueryRowContext(context.Background(), `SELECT sync_state FROM pg_stat_replication`).Scan(&state)
 		return err == nil && state == "sync"
-	}, 20*time.Second, 20*time.Millisecond, "the standby does not follow")
+	}, 2*time.Minute, 20*time.Millisecond, "the standby does not follow")
 }
 
 // Kill ends the server as a power cut does.

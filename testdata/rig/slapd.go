@@ -41,8 +41,8 @@ const (
 	slapdBinary   = "/usr/sbin/slapd"
 	slapaddBinary = "/usr/sbin/slapadd"
 	password      = "rig-password"
-	startsWithin  = 20 * time.Second
-	stopsWithin   = 10 * time.Second
+	startsWithin  = 2 * time.Minute
+	stopsWithin   = time.Minute
 )
 
 // slapdConfig is for slapadd and slapd alike. Debian's schemas are used as they
