@@ -598,7 +598,8 @@ func (r *adRound) endLinks(page *directory.Page) {
 	})
 }
 
-// part reads a part of a group's members (Rule AD-13).
+// part reads a part of a group's members (Rule AD-13). A group without any has no
+// first part.
 func (r *adRound) part(id directory.ObjectID, from int) (memberValues, error) {
 	var part memberValues
 	found := false
@@ -609,6 +610,7 @@ func (r *adRound) part(id directory.ObjectID, from int) (memberValues, error) {
 		if err := e.read(message); err != nil {
 			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 		}
+		found = from == 0
 		for _, a := range e.attributes {
 			base, options, _ := strings.Cut(strings.ToLower(a.name), ";")
 			if base == "member" {

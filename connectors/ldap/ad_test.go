@@ -198,7 +198,7 @@ func TestRules_AD_1_AD_2_AD_3_AD_4_changes_are_followed_in_each_way(t *testing.T
 		ways[name] = followAD(t, c)
 	}
 	team := "CN=" + company.Small().Groups[0].Name + "," + rig.GroupsOU
-	var ada, bob, crew, ou string
+	var ada, bob, crew, hall, ou string
 	steps := []struct {
 		name string
 		do   func()
@@ -221,6 +221,8 @@ func TestRules_AD_1_AD_2_AD_3_AD_4_changes_are_followed_in_each_way(t *testing.T
 		{"a manager", func() { bob = w.user("bob"); w.set(ada, "manager", bob); w.enter(crew, bob) }, false},
 		{"Rule AD-7: a user is renamed", func() { w.rename(bob, "CN=robert", ""); bob = "CN=robert," + rig.PeopleOU }, false},
 		{"a group is renamed", func() { w.rename(crew, "CN=crew2", ""); crew = "CN=crew2," + rig.GroupsOU }, false},
+		{"a group without members", func() { hall = w.group("hall") }, false},
+		{"is renamed", func() { w.rename(hall, "CN=hall2", "") }, false},
 		{"a user moves out of the base", func() { w.rename(bob, "CN=robert", "CN=Users,"+s.Domain); bob = "CN=robert,CN=Users," + s.Domain }, false},
 		{"and in again", func() { w.rename(bob, "CN=robert", rig.PeopleOU); bob = "CN=robert," + rig.PeopleOU }, false},
 		{"a group moves out of the base", func() { w.rename(crew, "CN=crew2", "CN=Users,"+s.Domain); crew = "CN=crew2,CN=Users," + s.Domain }, false},
