@@ -20,6 +20,7 @@ import (
 	"github.com/ambit-iam/ambit/api"
 	"github.com/ambit-iam/ambit/api/oidctest"
 	"github.com/ambit-iam/ambit/audit"
+	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/jit"
 	"github.com/ambit-iam/ambit/model"
 	"github.com/ambit-iam/ambit/store/sqlite"
@@ -226,6 +227,10 @@ type still struct{}
 
 func (still) Verify(context.Context, dirsync.VerifyOptions) (dirsync.VerifyReport, error) {
 	return dirsync.VerifyReport{}, dirsync.ErrNotLeading
+}
+
+func (still) Live(_ context.Context, q dirsync.LiveQuestion) (dirsync.LiveAnswer, error) {
+	return dirsync.LiveAnswer{Source: q.Source, Kind: q.Kind, Object: dirsync.LiveObject{ID: directory.ObjectID(q.Name), Name: q.Name}}, nil
 }
 func (still) Plan(context.Context, dirsync.Options) (dirsync.Report, error) {
 	return dirsync.Report{Plan: &dirsync.Plan{}}, nil

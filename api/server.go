@@ -166,6 +166,7 @@ func New(o Options) (*Server, error) {
 	s.operationRoutes()
 	s.syncRoutes()
 	s.verifyRoutes()
+	s.liveRoutes()
 	s.jitRoutes()
 	s.auditRoutes()
 	s.bootstrapRoutes()

@@ -20,6 +20,7 @@ type Synchronizer interface {
 	Plan(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
 	Sync(ctx context.Context, o dirsync.Options) (dirsync.Report, error)
 	Verify(ctx context.Context, o dirsync.VerifyOptions) (dirsync.VerifyReport, error)
+	Live(ctx context.Context, q dirsync.LiveQuestion) (dirsync.LiveAnswer, error)
 	// WhatIf plans with other files than those in force, and reads nothing; nil and
 	// none stand for those in force. Faults in them are document.Faults.
 	WhatIf(ctx context.Context, mapping *FileText, models []FileText) (*dirsync.Plan, error)
@@ -135,6 +136,8 @@ func syncProblem(err error) error {
 		return problem("plan-moved", http.StatusConflict, moved.Error()).with("moved", moved.What).with("hint", "make the plan anew with ambit plan --out FILE, and look at it again")
 	case errors.Is(err, dirsync.ErrNotLeading):
 		return problem("not-leading", http.StatusConflict, err.Error())
+	case errors.Is(err, dirsync.ErrNoSource):
+		return problem("not-found", http.StatusNotFound, err.Error())
 	}
 	return err
 }

@@ -32,6 +32,8 @@ var (
 	ErrExpired = errors.New("the plan was held too long ago")
 	// ErrNotLeading: another process synchronizes.
 	ErrNotLeading = errors.New("another process leads the synchronization")
+	// ErrNoSource: there is no source of that id.
+	ErrNoSource = errors.New("there is no source")
 )
 
 // Held is the error of a plan that waits for a person. It is ErrHeld.

@@ -388,7 +388,7 @@ func (s *Syncer) chosen(ctx context.Context, ids []directory.SourceID) ([]Source
 	s.mu.Unlock()
 	for _, id := range ids {
 		if !slices.ContainsFunc(sources, func(c Source) bool { return c.ID == id }) {
-			return nil, fmt.Errorf("there is no source %q", id)
+			return nil, fmt.Errorf("%w %q", ErrNoSource, id)
 		}
 	}
 	if ids != nil {

@@ -430,6 +430,10 @@ func (s synchronizer) Verify(ctx context.Context, o dirsync.VerifyOptions) (dirs
 	return s.d.sync.Verify(ctx, o)
 }
 
+func (s synchronizer) Live(ctx context.Context, q dirsync.LiveQuestion) (dirsync.LiveAnswer, error) {
+	return s.d.sync.Live(ctx, q)
+}
+
 func (s synchronizer) WhatIf(ctx context.Context, edited *api.FileText, models []api.FileText) (*dirsync.Plan, error) {
 	c := s.d.config
 	s.d.mu.Lock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/api"
 	"github.com/ambit-iam/ambit/engine"
+	dirsync "github.com/ambit-iam/ambit/sync"
 )
 
 // moment are the flags that say which state is asked.
@@ -192,16 +194,25 @@ func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 -0
 func (c *command) explain() *cobra.Command {
 	var q question
 	var limit int
+	var live bool
 	cmd := &cobra.Command{
 		Use:   "explain USER ACTION TABLE",
 		Short: "Ask why a user may do something, or what is missing",
+		Long: `Ask why a user may do something, or what is missing.
+
+With --live the user's source is asked now which groups the user is in, and where
+that is not what the answer rests on, the exit code is 10. See ambit live-check.`,
 		Example: `  ambit explain --env sales amelie@example.com write account --owner user:bruno@example.com
+  ambit explain --env sales amelie@example.com write account --live
   ambit explain --env sales amelie@example.com delete account --output json`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body, err := q.ask(args)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case live && (q.asOf != "" || q.revision != 0 || q.at != ""):
+				return usageError{errors.New("--live asks the source as it is now: leave --as-of, --revision and --at out")}
 			}
 			return c.ask(cmd.Context(), func(client *client) error {
 				var raw map[string]any
@@ -212,15 +223,29 @@ func (c *command) explain() *cobra.Command {
 				if c.output != "text" {
 					delete(raw, "text")
 				}
-				return c.print(raw, func(w io.Writer) error {
+				var a dirsync.LiveAnswer
+				if live {
+					if err := client.do(cmd.Context(), "POST", "/v1/live-check", api.LiveRequest{Environment: access.EnvironmentID(q.environment), User: args[0]}, &a); err != nil {
+						return err
+					}
+					raw["live"] = a
+				}
+				if err := c.print(raw, func(w io.Writer) error {
 					_, err := fmt.Fprintln(w, strings.TrimRight(plain(text), "\n"))
+					if live && err == nil {
+						err = printLive(w, a)
+					}
 					return err
-				})
+				}); err != nil {
+					return err
+				}
+				return c.differs(a)
 			})
 		},
 	}
 	q.flags(cmd)
 	q.privileges(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 10, "how many sets of missing facts to list")
+	cmd.Flags().BoolVar(&live, "live", false, "ask the user's source now for the user's groups, and compare")
 	return cmd
 }

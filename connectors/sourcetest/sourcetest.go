@@ -308,9 +308,75 @@ func Run(t *testing.T, h Harness) {
 			require.NoError(t, err)
 		})
 	}
+	if _, ok := h.Reader(t).(directory.LiveChecker); ok {
+		t.Run("a live check says what a read does", h.live)
+	}
 	t.Run("the probe says what it found", func(t *testing.T) {
 		facts, err := h.Reader(t).Probe(t.Context())
 		require.NoError(t, err)
 		require.NotEmpty(t, facts)
 	})
+}
+
+// live asks about some people and every group, one by one.
+func (h Harness) live(t *testing.T) {
+	source := h.Reader(t)
+	round, err := Collect(t.Context(), source, directory.Start{})
+	require.NoError(t, err)
+	checker := source.(directory.LiveChecker)
+	dns := map[string]directory.ObjectID{}
+	for id, o := range round.Objects {
+		dns[o.DN] = id
+	}
+	ids := func(refs []directory.Ref) (list []string) {
+		for _, ref := range refs {
+			id, ok := ref.ID()
+			if dn, isDN := ref.DN(); isDN {
+				id, ok = dns[dn]
+			}
+			require.True(t, ok, "%s", ref)
+			list = append(list, string(id))
+		}
+		return list
+	}
+	in := map[string][]string{} // the groups that somebody is in directly
+	for _, g := range h.Company.Groups {
+		if g.Home != h.Home {
+			continue
+		}
+		members := slices.Concat(g.Members, g.Groups)
+		for _, m := range members {
+			in[m] = append(in[m], g.ID)
+		}
+		live, err := checker.LiveMembers(t.Context(), directory.ObjectID(g.ID))
+		require.NoError(t, err, g.Name)
+		require.ElementsMatch(t, members, ids(live.Refs), g.Name)
+	}
+	asked := 0
+	for _, p := range h.Company.People {
+		if p.Home != h.Home || len(in[p.ID]) == 0 || asked == 10 {
+			continue
+		}
+		asked++
+		want := map[string]bool{}
+		for next := in[p.ID]; len(next) > 0; next = next[1:] {
+			if !want[next[0]] {
+				want[next[0]] = true
+				next = slices.Concat(next, in[next[0]])
+			}
+		}
+		live, err := checker.LiveGroups(t.Context(), directory.ObjectID(p.ID))
+		require.NoError(t, err, p.Name)
+		require.ElementsMatch(t, slices.Collect(maps.Keys(want)), ids(live.Refs), p.Name)
+	}
+	require.Positive(t, asked)
+	const nobody = "ffffffff-ffff-4fff-8fff-ffffffffffff"
+	_, err = checker.LiveGroups(t.Context(), nobody)
+	require.ErrorIs(t, err, directory.ErrNoObject)
+	_, err = checker.LiveMembers(t.Context(), nobody)
+	require.ErrorIs(t, err, directory.ErrNoObject)
+	if h.WrongPassword != nil {
+		_, err = h.WrongPassword(t).(directory.LiveChecker).LiveGroups(t.Context(), nobody)
+		require.ErrorIs(t, err, directory.ErrAuth)
+	}
 }

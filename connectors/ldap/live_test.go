@@ -1,0 +1,70 @@
+package ldap
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ambit-iam/ambit/connectors/sourcetest"
+	"github.com/ambit-iam/ambit/directory"
+	"github.com/ambit-iam/ambit/testdata/company"
+	"github.com/ambit-iam/ambit/testdata/rig"
+)
+
+func TestRule_LDAP_12_a_live_check_knows_every_class_of_group(t *testing.T) {
+	s := rig.StartSlapd(t, with(company.Small(), `dn: uid=ann\, (of) x*,ou=people,dc=example,dc=com
+objectClass: inetOrgPerson
+cn: Ann
+sn: Ann
+uid: ann, (of) x*
+
+dn: cn=unique,ou=groups,dc=example,dc=com
+objectClass: groupOfUniqueNames
+cn: unique
+uniqueMember: uid=ann\, (of) x*,ou=people,dc=example,dc=com
+
+dn: cn=posix,ou=groups,dc=example,dc=com
+objectClass: posixGroup
+cn: posix
+gidNumber: 1
+memberUid: ann, (of) x*
+
+dn: cn=around,ou=groups,dc=example,dc=com
+objectClass: groupOfNames
+cn: around
+member: cn=unique,ou=groups,dc=example,dc=com
+member: cn=circle,ou=groups,dc=example,dc=com
+
+dn: cn=circle,ou=groups,dc=example,dc=com
+objectClass: groupOfNames
+cn: circle
+member: cn=around,ou=groups,dc=example,dc=com
+`))
+	c := reading(t, s)
+	c.Groups.Classes = []string{"groupOfNames", "groupOfUniqueNames", "posixGroup"}
+	read := source(t, c)
+	round, err := sourcetest.Collect(t.Context(), read, directory.Start{})
+	require.NoError(t, err)
+	id := func(dn string) directory.ObjectID {
+		normal, err := NormalDN(dn)
+		require.NoError(t, err)
+		for id, o := range round.Objects {
+			if o.DN == normal {
+				return id
+			}
+		}
+		t.Fatal(dn)
+		return ""
+	}
+	ann := id(`uid=ann\, (of) x*,ou=people,dc=example,dc=com`)
+	live, err := read.LiveGroups(t.Context(), ann)
+	require.NoError(t, err)
+	var want []directory.Ref
+	for _, cn := range []string{"unique", "posix", "around", "circle"} {
+		want = append(want, directory.ByID(id("cn="+cn+",ou=groups,dc=example,dc=com")))
+	}
+	require.ElementsMatch(t, want, live.Refs, "each once, though they are in each other")
+	live, err = read.LiveMembers(t.Context(), id("cn=posix,ou=groups,dc=example,dc=com"))
+	require.NoError(t, err)
+	require.Equal(t, []directory.Ref{directory.ByUserName("ann, (of) x*")}, live.Refs)
+}
