@@ -41,6 +41,7 @@ type rule struct {
 	env    *environment
 	names  []string // the attributes that its expressions name, sorted
 	users  bool     // of users; otherwise of groups
+	text   ruleText
 }
 
 // environment is what the rules say of one environment, with the names in it.
@@ -136,9 +137,17 @@ func (r *Rules) Sources() []directory.SourceID {
 // Attributes lists the source's attributes that the rules name, sorted: what a
 // connector must read.
 func (r *Rules) Attributes(source directory.SourceID) []string {
+	names := slices.Concat(r.named(source, true), r.named(source, false))
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// named lists the source's attributes that its rules of users, or of groups, name,
+// sorted.
+func (r *Rules) named(source directory.SourceID, users bool) []string {
 	set := map[string]bool{}
 	for _, rule := range r.rules {
-		if rule.source == source {
+		if rule.source == source && rule.users == users {
 			for _, a := range rule.names {
 				set[a] = true
 			}
@@ -342,7 +351,7 @@ func (c *compiler) compileRules() {
 		}
 		first[text.Name] = true
 		c.checkSource(text.Match.Source, document.Child(document.Child(path, "match"), "source"))
-		r := rule{index: i, name: text.Name, source: text.Match.Source}
+		r := rule{index: i, name: text.Name, source: text.Match.Source, text: text}
 		m := text.Match
 		matched := c.file.doc.Has(document.Child(path, "match")) // else Parse has said so
 		switch {

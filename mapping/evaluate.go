@@ -69,7 +69,7 @@ type Evaluation struct {
 	sources  map[directory.SourceID]*source
 	worlds   map[access.EnvironmentID]*world
 	findings findings
-	matches  []int // by rule: how many users or groups it matched
+	matches  map[string]int // by rule's name: how many users or groups it matched
 	act      activation
 }
 
@@ -172,7 +172,7 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 		sources:  map[directory.SourceID]*source{},
 		worlds:   map[access.EnvironmentID]*world{},
 		findings: findings{},
-		matches:  make([]int, len(rules.rules)),
+		matches:  map[string]int{},
 	}
 	for _, id := range rules.Sources() {
 		e.sources[id] = e.newSource(id)
@@ -212,24 +212,12 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 }
 
 func (e *Evaluation) newSource(id directory.SourceID) *source {
-	users, groups := map[string]bool{}, map[string]bool{}
-	for _, r := range e.rules.rules {
-		into := groups
-		if r.users {
-			into = users
-		}
-		if r.source == id {
-			for _, name := range r.names {
-				into[name] = true
-			}
-		}
-	}
 	return &source{
 		id: id, accounts: map[directory.ObjectID]*account{}, groups: map[directory.ObjectID]*group{},
 		expansions: map[directory.ObjectID][]*expansion{},
 		reports:    map[directory.ObjectID][]*person{}, awaited: map[string][]*person{},
-		users:      newAttributes(slices.Sorted(maps.Keys(users))),
-		groupsWith: newAttributes(slices.Sorted(maps.Keys(groups))),
+		users:      newAttributes(e.rules.named(id, true)),
+		groupsWith: newAttributes(e.rules.named(id, false)),
 	}
 }
 
@@ -288,6 +276,7 @@ type update struct {
 	expand  set[*expansion]
 	judge   set[judgement]
 	changed map[Key]struct{} // nil when everything is evaluated
+	trying  bool             // other rules: no object has changed
 }
 
 // judgement is whether an account is a member of an expansion.
@@ -493,7 +482,7 @@ func (e *Evaluation) Findings() []Finding {
 		}
 	}
 	for _, r := range e.rules.rules {
-		if e.matches[r.index] == 0 && !empty[r.source] {
+		if e.matches[r.name] == 0 && !empty[r.source] {
 			what := "group"
 			if r.users {
 				what = "user"

@@ -155,7 +155,9 @@ func (u *update) judgeGroup(s *source, o *directory.Object) {
 			u.expand.add(x) // its path has the name
 		}
 	}
-	g.attributes = s.groupsWith.count(g.attributes, o)
+	if !u.trying {
+		g.attributes = s.groupsWith.count(g.attributes, o)
+	}
 	m := &matchable{subject: &subject{*o, groupType}}
 	for _, gate := range s.gates {
 		_, ok := gate.rule.group.match(m)
@@ -348,7 +350,7 @@ func (u *update) addTeam(g *group, t *team) {
 		u.findings.set(t.topic(CannotJudge), t.why)
 		t.world.heldTeams.add(t)
 	}
-	u.matches[t.rule.index]++
+	u.matches[t.rule.name]++
 	g.teams = append(g.teams, t)
 	if !t.exists() {
 		return
@@ -368,9 +370,9 @@ func (u *update) changeTeam(t, to *team) {
 	if !t.held && !to.held && t.rule == to.rule && t.roleUnit == to.roleUnit && sameTeam(t.want, to.want) {
 		return
 	}
-	u.matches[t.rule.index]--
-	u.matches[to.rule.index]++
-	if t.rule != to.rule {
+	u.matches[t.rule.name]--
+	u.matches[to.rule.name]++
+	if t.rule.name != to.rule.name {
 		for a := range t.expansion.members { // their origin names the rule
 			if p := a.person(t.world); p != nil {
 				u.markMembership(t, p.want.ID)
@@ -390,7 +392,7 @@ func (u *update) changeTeam(t, to *team) {
 }
 
 func (u *update) removeTeam(g *group, t *team) {
-	u.matches[t.rule.index]--
+	u.matches[t.rule.name]--
 	g.teams = slices.DeleteFunc(g.teams, func(o *team) bool { return o == t })
 	delete(t.world.heldTeams, t)
 	for _, kind := range [...]FindingKind{CannotJudge, NameTaken, Outside, RoleOutside, EmptyGroup} {
@@ -433,10 +435,10 @@ func (u *update) teamsOfGroupChanged(t *team) {
 
 func (u *update) setGroupAlso(g *group, also []*teamRule) {
 	for _, r := range g.also {
-		u.matches[r.index]--
+		u.matches[r.name]--
 	}
 	for _, r := range also {
-		u.matches[r.index]++
+		u.matches[r.name]++
 	}
 	g.also = also
 }

@@ -92,7 +92,9 @@ func (u *update) judgeUser(s *source, o *directory.Object) {
 		s.accounts[o.ID] = a
 	}
 	a.guest = o.Guest()
-	a.attributes = s.users.count(a.attributes, o)
+	if !u.trying {
+		a.attributes = s.users.count(a.attributes, o)
+	}
 	u.act = activation{subject: &subject{*o, userType}}
 	var persons []*person
 	var also []*userRule
@@ -128,10 +130,10 @@ func find(persons []*person, env *environment) *person {
 
 func (u *update) setAlso(a *account, also []*userRule) {
 	for _, r := range a.also {
-		u.matches[r.index]--
+		u.matches[r.name]--
 	}
 	for _, r := range also {
-		u.matches[r.index]++
+		u.matches[r.name]++
 	}
 	a.also = also
 }
@@ -346,7 +348,7 @@ func (u *update) removePerson(s *source, p *person) {
 
 // attach enters a person under what is looked up by.
 func (u *update) attach(s *source, p *person) {
-	u.matches[p.rule.index]++
+	u.matches[p.rule.name]++
 	if p.held {
 		p.world.held.add(p)
 		u.findings.set(topic{CannotJudge, p.world.id, s.id, string(p.account.id)}, p.why)
@@ -366,7 +368,7 @@ func (u *update) attach(s *source, p *person) {
 }
 
 func (u *update) detach(s *source, p *person) {
-	u.matches[p.rule.index]--
+	u.matches[p.rule.name]--
 	u.openRing(p)
 	delete(p.world.held, p)
 	u.findings.set(topic{CannotJudge, p.world.id, s.id, string(p.account.id)})

@@ -134,8 +134,31 @@ func (s *Syncer) guards() mapping.Guards {
 func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
 	now := viewStates{v}
 	p := s.planner(now)
-	if err := s.follow(ctx, v.Revision); err != nil {
+	if err := s.catchUp(ctx, now); err != nil {
 		return nil, err
+	}
+	plan := s.drawUp(&p)
+	s.dirty, s.full = maps.Clone(plan.open), plan.unfinished
+	return plan, nil
+}
+
+// drawUp makes a plan of what may not be as desired.
+func (s *Syncer) drawUp(p *planner) *Plan {
+	var plan *Plan
+	if s.full {
+		plan = p.full()
+	} else {
+		plan = p.only(maps.Keys(s.dirty))
+	}
+	plan.Origin = s.originOf(p.revision)
+	return plan
+}
+
+// catchUp brings what is desired, and which keys may not be so, up to date with the
+// mirrors, the files and what others have committed. The caller holds s.mu.
+func (s *Syncer) catchUp(ctx context.Context, now viewStates) error {
+	if err := s.follow(ctx, now.Revision); err != nil {
+		return err
 	}
 	s.mirror.Advance(s.now())
 	touched, all := s.mirror.takeTouched()
@@ -151,15 +174,7 @@ func (s *Syncer) plan(ctx context.Context, v tenant.View) (*Plan, error) {
 		}
 	}
 	s.declare(now)
-	var plan *Plan
-	if s.full {
-		plan = p.full()
-	} else {
-		plan = p.only(maps.Keys(s.dirty))
-	}
-	s.dirty, s.full = maps.Clone(plan.open), plan.unfinished
-	plan.Origin = s.originOf(v.Revision)
-	return plan, nil
+	return nil
 }
 
 // again keeps what a plan that is not applied would change to be looked at.
@@ -200,12 +215,13 @@ func (s *Syncer) declare(now states) {
 			s.dirty[k] = struct{}{}
 		}
 	}
-	if s.full || s.redeclare {
+	people := s.full || s.redeclare
+	if people {
+		mark(s.desired.fixed)
 		s.desired.fix(now)
 		mark(s.desired.fixed)
 		s.redeclare = false
 	}
-	people := s.full
 	for k := range s.dirty {
 		people = people || k.Kind == access.KindUser
 	}

@@ -443,13 +443,17 @@ func (p *planner) finish() *Plan {
 			Hint: "see the source's state; once it is read, what is gone there will be planned"})
 	}
 	p.desiredFindings()
-	slices.SortFunc(plan.Findings, func(a, b mapping.Finding) int {
-		return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Source, b.Source),
-			cmp.Compare(a.Object, b.Object), cmp.Compare(a.Text, b.Text))
-	})
+	sortFindings(plan.Findings)
 	p.judge()
 	plan.digest = sync.OnceValue(plan.computeDigest)
 	return plan
+}
+
+func sortFindings(findings []mapping.Finding) {
+	slices.SortFunc(findings, func(a, b mapping.Finding) int {
+		return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Source, b.Source),
+			cmp.Compare(a.Object, b.Object), cmp.Compare(a.Text, b.Text))
+	})
 }
 
 func (p *planner) desiredFindings() {

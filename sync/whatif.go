@@ -3,6 +3,7 @@ package dirsync
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,23 +28,45 @@ func (s *Syncer) WhatIf(ctx context.Context, c Config) (*Plan, error) {
 		return nil, ErrNotLeading
 	}
 	c.Sources = s.config.Sources
-	// Another synchronizer over the same mirror, which only looks.
-	other := &Syncer{config: c, mirror: s.mirror, desired: desired{model: c.Model}, dirty: map[mapping.Key]struct{}{}, full: true}
-	s.mirror.Advance(s.now())
 	var plan *Plan
 	err := s.tenant.Read(func(v tenant.View) error {
 		now := viewStates{v}
-		if c.Rules != nil {
-			other.desired.evaluation = mapping.New(c.Rules, s.mirror, now)
+		if err := s.catchUp(ctx, now); err != nil {
+			return err
 		}
+		// Another synchronizer over the same mirror, which only looks.
+		other := &Syncer{config: c, mirror: s.mirror, desired: s.desired, dirty: maps.Clone(s.dirty), full: s.full, redeclare: true}
+		other.desired.model = c.Model
+		// Should this end halfway, the next plan evaluates everything.
+		s.desired.evaluation = nil
+		back := other.try(now)
 		other.declare(now)
 		p := other.planner(now)
 		p.whatIf, p.notRead = true, s.notRead(c.Rules)
-		plan = p.full()
-		plan.Origin = other.originOf(v.Revision)
+		plan = other.drawUp(&p)
+		s.desired.evaluation = back()
 		return nil
 	})
 	return plan, err
+}
+
+// try puts the configured rules in the place of those that were evaluated, until
+// the evaluation is asked back. What the two have in common is not evaluated again.
+func (s *Syncer) try(now viewStates) (back func() *mapping.Evaluation) {
+	was, rules := s.desired.evaluation, s.config.Rules
+	if was != nil && rules != nil {
+		if changed, undo, ok := was.Try(rules, now); ok {
+			for _, k := range changed {
+				s.dirty[k] = struct{}{}
+			}
+			return func() *mapping.Evaluation { undo(); return was }
+		}
+	}
+	s.desired.evaluation, s.full = nil, true
+	if rules != nil {
+		s.desired.evaluation = mapping.New(rules, s.mirror, now)
+	}
+	return func() *mapping.Evaluation { return was }
 }
 
 // notRead says which attributes a mapping names that the present one does not: the

@@ -5,8 +5,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/ambit-iam/ambit/access"
+	"github.com/ambit-iam/ambit/audit"
 	"github.com/ambit-iam/ambit/directory"
 )
 
@@ -66,4 +68,85 @@ func TestWhatIfOfAModel(t *testing.T) {
 	_, text := r.whatIf(strings.Replace(modelFile, "read: business_unit", "read: organization", 1), rulesFile)
 	require.Contains(t, text, "~ role Salesperson")
 	require.Contains(t, text, "Access gained")
+}
+
+// fileEdits are what is written in the property's files, and instead.
+var fileEdits = [][2]string{
+	{"roles: [Salesperson, Manager]", "roles: [Manager]"},
+	{"roles: [Salesperson, Manager]", "roles: []"},
+	{"group: 'sales-*'", "group: '*'"},
+	{"nested: true, roles", "nested: false, roles"},
+	{"business_unit: North", "business_unit: South"},
+	{"name: teams", "name: groups"},
+	{"'has(user.ou)'", "'user.ou == \"North\"'"},
+	{"'has(user.ou)'", "'user.enabled'"},
+	{"manager: '{{ user.manager }}'", "manager: '', login: '{{ user.ou }}-{{ user.userName }}'"},
+	{"{source: corp, group: Gate, nested: all}", "{source: corp, group: Gate, nested: none}"},
+	{"read: business_unit", "read: organization"},
+	{"members: [ann]", "members: [bob, u1]"},
+	{"role: Manager, user: bob", "role: Salesperson, user: u2"},
+	{"South: {}", "South: {}, West: {}"},
+	{"      Salesperson: {", "      Seller: {privileges: {account: {read: user}}}\n      Salesperson: {"},
+	{"  - name: teams", "  - {name: more, match: {source: corp, group: 'sales-x'}, team: {environment: sales, business_unit: HQ, membership: members, roles: [Manager]}}\n  - name: teams"},
+}
+
+// What a mapping and model would do is what a sync does that has them from the
+// start, to the byte, and leaves no trace in what the sync does next.
+func TestRule_PLAN_3_what_if_says_what_a_sync_with_the_files_would(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		r := newRig(t, modelFile, propertyRules)
+		w := world{}
+		for step := range rapid.IntRange(1, 4).Draw(rt, "steps") {
+			now := drawEdit(rt, w)
+			mode, pages := directory.Full, now.pages()
+			if step > 0 && rapid.Bool().Draw(rt, "delta") {
+				mode = directory.Delta
+				now = now.after(w)
+				pages = w.difference(now)
+			}
+			w = now
+			if rapid.IntRange(0, 3).Draw(rt, "by others") == 0 {
+				drawOthers(rt, r)
+			}
+			r.source.says(mode, pages...)
+			read, err := r.sync.Plan(t.Context(), Options{})
+			require.NoError(rt, err)
+			if rapid.Bool().Draw(rt, "apply") {
+				_, err := r.sync.Sync(t.Context(), Options{NoRead: true, Accept: read.Plan.Digest(), Reason: "it is meant", Actor: audit.Actor{Kind: audit.Local}})
+				if err != nil {
+					require.ErrorIs(rt, err, ErrHeld)
+				}
+			}
+			inForce := r.config()
+			modelText, rulesText := r.model, r.rules
+			for _, i := range rapid.SliceOfNDistinct(rapid.IntRange(0, len(fileEdits)-1), 0, 3, rapid.ID).Draw(rt, "edits") {
+				e := fileEdits[i]
+				r.model, r.rules = strings.Replace(r.model, e[0], e[1], 1), strings.Replace(r.rules, e[0], e[1], 1)
+			}
+			edited := r.config()
+			r.model, r.rules = modelText, rulesText
+
+			plan, err := r.sync.WhatIf(t.Context(), edited)
+			require.NoError(rt, err)
+			got, err := plan.JSON(noon)
+			require.NoError(rt, err)
+			fresh, err := New(r.db, r.tenant, edited, SyncerOptions{}).Plan(t.Context(), Options{NoRead: true})
+			require.NoError(rt, err)
+			fresh.Plan.Findings = append(fresh.Plan.Findings, r.sync.notRead(edited.Rules)...)
+			sortFindings(fresh.Plan.Findings)
+			want, err := fresh.Plan.JSON(noon)
+			require.NoError(rt, err)
+			require.Equal(rt, string(want), string(got))
+
+			next, err := r.sync.Plan(t.Context(), Options{NoRead: true})
+			require.NoError(rt, err)
+			fresh, err = New(r.db, r.tenant, inForce, SyncerOptions{}).Plan(t.Context(), Options{NoRead: true})
+			require.NoError(rt, err)
+			got, err = next.Plan.JSON(noon)
+			require.NoError(rt, err)
+			want, err = fresh.Plan.JSON(noon)
+			require.NoError(rt, err)
+			require.Equal(rt, string(want), string(got))
+		}
+	})
 }
