@@ -20,8 +20,10 @@
 package document
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -316,24 +318,25 @@ func start(n ast.Node) point {
 	return where(n.GetToken())
 }
 
-// Nearest returns the name among those given that name is most likely a
-// misspelling of, or "" if none is near.
-func Nearest(name string, among []string) string {
-	best, bestDistance := "", 0
-	for _, a := range slices.Sorted(slices.Values(among)) {
+// Near returns the names among those given that name is most likely a misspelling
+// of, the nearest first and at most so many.
+func Near(name string, among []string, most int) []string {
+	far := map[string]int{}
+	for _, a := range among {
 		d := distance(strings.ToLower(name), strings.ToLower(a))
-		if a != name && d <= max(1, min(len(name), len(a))/3) && (best == "" || d < bestDistance) {
-			best, bestDistance = a, d
+		if a != name && d <= max(1, min(len(name), len(a))/3) {
+			far[a] = d
 		}
 	}
-	return best
+	near := slices.SortedFunc(maps.Keys(far), func(a, b string) int { return cmp.Or(far[a]-far[b], strings.Compare(a, b)) })
+	return near[:min(len(near), most)]
 }
 
 // DidYouMean is a hint with the nearest name, or the names to choose from if
 // they are few, or "".
 func DidYouMean(name string, among []string) string {
-	if n := Nearest(name, among); n != "" {
-		return fmt.Sprintf("did you mean %q?", n)
+	if near := Near(name, among, 1); len(near) > 0 {
+		return fmt.Sprintf("did you mean %q?", near[0])
 	}
 	if len(among) == 0 || len(among) > 12 {
 		return ""

@@ -242,12 +242,13 @@ func TestDocument_faults_point_at_values_keys_and_places_within_text(t *testing.
 	require.False(t, d.Has("$.rules[1]"))
 }
 
-func TestNearest_offers_a_misspelling_and_nothing_far_fetched(t *testing.T) {
+func TestNear_offers_a_misspelling_and_nothing_far_fetched(t *testing.T) {
 	among := []string{"Salesperson", "Sales Manager", "System Administrator"}
-	require.Equal(t, "Salesperson", document.Nearest("Salesperon", among))
-	require.Equal(t, "Salesperson", document.Nearest("salesperson", among))
-	require.Equal(t, "Sales Manager", document.Nearest("Sales Manger", among))
-	require.Empty(t, document.Nearest("Clerk", among))
+	require.Equal(t, []string{"Salesperson"}, document.Near("Salesperon", among, 3))
+	require.Equal(t, []string{"Salesperson"}, document.Near("salesperson", among, 3))
+	require.Equal(t, []string{"Sales Manager"}, document.Near("Sales Manger", among, 3))
+	require.Equal(t, []string{"P2", "P3"}, document.Near("P1", []string{"P3", "P4", "P2"}, 2), "the nearest, by name where they are as near")
+	require.Empty(t, document.Near("Clerk", among, 3))
 	require.Equal(t, `did you mean "Salesperson"?`, document.DidYouMean("Slaesperson", among))
 	require.Equal(t, "known here: Sales Manager, Salesperson, System Administrator", document.DidYouMean("Clerk", among))
 	require.Empty(t, document.DidYouMean("Clerk", nil))

@@ -13,7 +13,7 @@ import (
 )
 
 const benchRules = `
-environments: {sales-prod: {security_group: {source: entra, group: Everybody}, licences: {accept: [P1]}}}
+environments: {sales-prod: {security_group: {source: entra, group: Everybody}, licences: {accept: [DYN365_CDS_P2]}}}
 rules:
   - name: staff
     match: {source: entra, users: 'user.enabled && user.employeeType == "staff"'}
@@ -32,7 +32,7 @@ func organisation(n int) *mirror {
 	userName := func(i int) directory.ObjectID { return directory.ObjectID(fmt.Sprintf("u%06d", i)) }
 	for i := range n {
 		m.put("entra", user(userName(i), "displayName=A Person", "mail="+string(userName(i))+"@example.com", "employeeType=staff", "ou=North",
-			"employeeId=7", "plans=P1", "manager=id:"+string(userName(i/20))))
+			"employeeId=7", "plans=6ea4c1ef-c259-46df-bce2-943342cd3cb2", "manager=id:"+string(userName(i/20))))
 		m.link("entra", "everybody", directory.Member, userName(i))
 	}
 	for g := range n / 10 {

@@ -216,8 +216,8 @@ func (c *compiler) compileEnvironments() {
 		c.rules.environments = append(c.rules.environments, e)
 		if text.Licences != nil {
 			e.requireLicence = true
-			for _, plan := range text.Licences.Accept {
-				e.accept[plan] = true
+			for i, plan := range text.Licences.Accept {
+				e.accept[c.plan(plan, document.Index(path+".licences.accept", i))] = true
 			}
 		}
 		if len(text.SecurityGroup) > 0 && (e.kind == access.Developer || e.kind == access.DefaultEnvironment) {

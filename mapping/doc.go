@@ -11,7 +11,7 @@
 //	environments:
 //	  sales-prod:
 //	    security_group: {source: entra, group: Sales_SG, nested: team}
-//	    licences: {accept: [6ea4c1ef-c259-46df-bce2-943342cd3cb2]}
+//	    licences: {accept: [DYN365_CDS_P2]}
 //	rules:
 //	  - name: where people sit
 //	    match: {source: entra, users: 'user.enabled && user.employeeType == "staff"'}
@@ -40,8 +40,9 @@
 //     several sources it is a list with one group for each. A group that is
 //     missing, ambiguous or empty admits nobody anew and shuts nobody out (Rule
 //     ESG-6).
-//   - licences: {accept: [service plan ids]}: only users with one of these plans,
-//     or for whom a rule's licence says so, get in (Rule LIC-1).
+//   - licences: {accept: [service plans]}: only users with one of these plans, or
+//     for whom a rule's licence says so, get in (Rule LIC-1). A plan is given by its
+//     id, or by name where plans.csv has it (Rule GRAPH-34).
 //
 // rules each have a name of their own, a match, and either user or team. Names of
 // business units, positions and roles count without regard to case; their ids do
@@ -61,7 +62,7 @@
 //	  manager: '{{ user.manager }}'            # a reference, a user name or an id
 //	  position: '{{ user.title }}'             # a name or id; default none, as the next
 //	  person: '{{ user.employeeId }}'          # joins the accounts of one human (Rule JIT-16)
-//	  licence: '"DYN365" in user.values.plans' # default: a plan that licences.accept lists
+//	  licence: 'user.licensed == "yes"'        # default: a plan that licences.accept lists; user.values.plans has ids
 //	  kind: person                             # default; or application, stub (Rules ACC-2, ACC-3)
 //	  application: '{{ user.appId }}'          # the app registration of an application user
 //	  access_mode: read_write                  # default; or administrative, read, support,

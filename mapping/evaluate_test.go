@@ -132,7 +132,7 @@ environments:
     security_group:
       - {source: entra, group: Sales_SG}
       - {source: corp-ldap, group: 'cn=ambit users,ou=groups,dc=example,dc=com'}
-    licences: {accept: [DYN365]}
+    licences: {accept: [DYN365_CDS_P2]}
 rules:
   - name: regional teams
     match: {source: corp-ldap, group: 'cn=sales-*,ou=groups,dc=example,dc=com'}
@@ -150,7 +150,7 @@ rules:
 	m.put("corp-ldap", user("temp", "employeeType=temp", "ou=South"))
 	m.put("corp-ldap", group("g-north", "displayName=sales-north", "dn=CN=Sales-North, ou=Groups,dc=example,dc=com"))
 	m.put("corp-ldap", group("g-all", "displayName=ambit users", "dn=cn=ambit  users,ou=groups,dc=example,dc=com"))
-	m.put("entra", user("1", "userName=eve@example.com", "plans=OTHER", "plans=DYN365"))
+	m.put("entra", user("1", "userName=eve@example.com", "plans=00000000-0000-0000-0000-000000000001", "plans=6ea4c1ef-c259-46df-bce2-943342cd3cb2"))
 	m.put("entra", user("2", "userName=mal@elsewhere.example"))
 	m.put("entra", group("sg", "displayName=sales_sg", "groupKind=m365"))
 	for _, id := range []directory.ObjectID{"ann", "bob", "temp"} {

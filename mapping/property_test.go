@@ -18,7 +18,7 @@ const propertyRules = `
 environments:
   sales-prod:
     security_group: [{source: entra, group: Gate, nested: team}, {source: corp-ldap, group: 'id:g0', nested: all}]
-    licences: {accept: [P1]}
+    licences: {accept: [DYN365_CDS_P2]}
   service: {security_group: {source: entra, group: G1, nested: none}}
 rules:
   - name: by grade
@@ -69,7 +69,7 @@ func drawUser(t *rapid.T, id directory.ObjectID) directory.Object {
 	set("userType", "Member", "Guest", "")
 	set("grade", "1", "5", "x", "")
 	set("enabled", "true", "false", "")
-	set("plans", "P1", "P2", "")
+	set("plans", "6ea4c1ef-c259-46df-bce2-943342cd3cb2", "P2", "")
 	set("manager", "dn:uid=u1", "id:u2", "uid:ann", "")
 	set("boss", "ann", "u1", "")
 	o.DN = rapid.SampledFrom([]string{"", "uid=u1", "uid=u2"}).Draw(t, "dn")
