@@ -75,7 +75,7 @@ func editRules(t *rapid.T, text string) string {
 		one, _ := strings.CutPrefix(rapid.SampledFrom(moreRules).Draw(t, "more"), "  - name: ")
 		list = slices.Insert(list, at, one)
 	case "environment":
-		head = strings.Replace(head, "accept: [P1]", "accept: [P1, P2]", 1)
+		head = strings.Replace(head, "accept: [DYN365_CDS_P2]", "accept: [DYN365_CDS_P2, DYN365_CDS_VIRAL]", 1)
 	case "source":
 		head = strings.Replace(head, "group: Gate, nested: team", "group: Gate, nested: all", 1)
 	}
@@ -185,6 +185,6 @@ func TestTry_looks_only_at_whom_the_rules_that_differ_match(t *testing.T) {
 	back()
 	require.Less(t, m.objects, 10)
 
-	_, _, ok = e.Try(rules(t, strings.Replace(text, "[P1]", "[P2]", 1)), now)
+	_, _, ok = e.Try(rules(t, strings.Replace(text, "[DYN365_CDS_P2]", "[DYN365_CDS_VIRAL]", 1)), now)
 	require.False(t, ok, "licences are everybody's matter")
 }
