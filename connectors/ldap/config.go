@@ -72,6 +72,8 @@ type Server struct {
 	External          bool   `yaml:"external"`
 	ClientCertificate string `yaml:"client_certificate"`
 	ClientKey         string `yaml:"client_key"`
+	// GSSAPI binds by Kerberos.
+	GSSAPI *GSSAPI `yaml:"gssapi"`
 	// InsecurePlaintextLoopback allows ldap:// without TLS to this very host.
 	InsecurePlaintextLoopback bool `yaml:"insecure_plaintext_loopback"`
 
@@ -149,11 +151,18 @@ func (c Server) validate() faults {
 		fault("start_tls: goes with ldap:// only")
 	}
 	switch {
-	case c.External && (c.BindDN != "" || c.Password != ""):
-		fault("external: goes without bind_dn and password")
-	case !c.External && (c.BindDN == "" || c.Password == ""):
+	case c.External && (c.BindDN != "" || c.Password != "" || c.GSSAPI != nil):
+		fault("external: goes without bind_dn, password and gssapi")
+	case c.GSSAPI != nil && (c.BindDN != "" || c.Password != ""):
+		fault("gssapi: goes without bind_dn and password")
+	case c.GSSAPI != nil && err == nil && where.scheme == "ldapi":
+		fault("gssapi: goes with ldaps:// and ldap://; over a socket use external: true")
+	case c.GSSAPI == nil && !c.External && (c.BindDN == "" || c.Password == ""):
 		// An empty password would be an unauthenticated bind (Rule LDAP-2).
-		fault("bind_dn, password: want both, or external: true")
+		fault("bind_dn, password: want both, or external: true, or gssapi")
+	}
+	if c.GSSAPI != nil {
+		c.GSSAPI.validate(fault)
 	}
 	if err := c.Password.Validate(); err != nil {
 		fault("password: %w", err)

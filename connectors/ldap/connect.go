@@ -139,7 +139,7 @@ func (d *dialer) connect(ctx context.Context) (*connection, error) {
 	c.stop = context.AfterFunc(ctx, func() { _ = k.Close() })
 	c.ldap.Start()
 	k.await(true)
-	err = d.bind(c.ldap)
+	err = d.bind(c.ldap, conn)
 	k.await(false)
 	if err != nil {
 		c.close()
@@ -215,12 +215,16 @@ func untrusted(address string, err error) error {
 	return fmt.Errorf("secure the connection to %s: %w: %w%s", address, directory.ErrUnreachable, err, hint)
 }
 
-func (d *dialer) bind(l *ldap.Conn) error {
+func (d *dialer) bind(l *ldap.Conn, over net.Conn) error {
 	var err error
 	who := "by SASL EXTERNAL"
-	if d.config.External {
+	switch {
+	case d.config.External:
 		err = l.ExternalBind()
-	} else {
+	case d.config.GSSAPI != nil:
+		who = "by SASL GSSAPI to " + d.service()
+		err = d.kerberos(l, over)
+	default:
 		who = "as " + d.config.BindDN
 		password, secretErr := d.config.Password.Resolve()
 		if secretErr != nil {
@@ -232,6 +236,10 @@ func (d *dialer) bind(l *ldap.Conn) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, directory.ErrUnreachable): // the KDC
+		return fmt.Errorf("bind to %s %s: %w", d.config.URL, who, err)
+	case errors.Is(err, errTicket), errors.Is(err, errLayer):
+		return fmt.Errorf("bind to %s %s: %w: %w", d.config.URL, who, directory.ErrAuth, err)
 	case !errors.As(err, &result) || result.ResultCode == ldap.ErrorNetwork: // not the server's word
 		return fmt.Errorf("bind to %s %s: %w: %w", d.config.URL, who, directory.ErrUnreachable, err)
 	}

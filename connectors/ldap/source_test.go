@@ -211,6 +211,19 @@ func TestBadConfigurations(t *testing.T) {
 		"goes with ldap:// only":     func(c *Config) { c.StartTLS = true },
 		"is not one of groupOfNames": func(c *Config) { c.Groups.Classes = []string{"group"} },
 		"goes without bind_dn":       func(c *Config) { c.External = true },
+		"gssapi: goes without":       func(c *Config) { c.GSSAPI = &GSSAPI{Keytab: "/k", Principal: "a@B"} },
+		"one of the two":             func(c *Config) { c.BindDN, c.Password, c.GSSAPI = "", "", &GSSAPI{} },
+		"is not name@REALM":          func(c *Config) { c.BindDN, c.Password, c.GSSAPI = "", "", &GSSAPI{Keytab: "/k", Principal: "a"} },
+		"says whose it is": func(c *Config) {
+			c.BindDN, c.Password, c.GSSAPI = "", "", &GSSAPI{CredentialCache: "/k", Principal: "a@B"}
+		},
+		"it is not the absolute": func(c *Config) { c.BindDN, c.Password, c.GSSAPI = "", "", &GSSAPI{Keytab: "hunter2", Principal: "a@B"} },
+		"is not such as ldap/": func(c *Config) {
+			c.BindDN, c.Password, c.GSSAPI = "", "", &GSSAPI{CredentialCache: "/k", ServicePrincipal: "dc1"}
+		},
+		"over a socket use external": func(c *Config) {
+			c.URL, c.BindDN, c.Password, c.GSSAPI = "ldapi:///", "", "", &GSSAPI{CredentialCache: "/k"}
+		},
 	} {
 		c := good
 		spoil(&c)

@@ -31,6 +31,11 @@ change = ldb.Message(ldb.Dn(sam, base))
 change["nTSecurityDescriptor"] = ldb.MessageElement(ndr_pack(descriptor), ldb.FLAG_MOD_REPLACE, "nTSecurityDescriptor")
 sam.modify(change)
 
+# The controller gives itself this name when all of its services run.
+controller = ldb.Message(ldb.Dn(sam, "CN=DC1,OU=Domain Controllers," + base))
+controller["servicePrincipalName"] = ldb.MessageElement("ldap/dc1.corp.example", ldb.FLAG_MOD_ADD, "servicePrincipalName")
+sam.modify(controller)
+
 sam.transaction_start()
 with open(entries, encoding="utf-8") as f:
     sam.add_ldif(f.read(), controls=["relax:0"])

@@ -25,8 +25,8 @@ import (
 )
 
 // Samba is a running domain controller of Active Directory, as Samba has it: LDAP
-// alone, in one process, at an address of its own on loopback, since its ports
-// are fixed.
+// and the KDC alone, in one process, at an address of its own on loopback, since
+// its ports are fixed.
 type Samba struct {
 	URL, TLSURL string
 	// CAFile verifies the certificate for ServerName.
@@ -35,8 +35,12 @@ type Samba struct {
 	// BindDN may ask for DirSync, OrdinaryDN is like any user, AdminDN may write.
 	// All have the same Password.
 	BindDN, OrdinaryDN, AdminDN, Password string
-	Dir                                   string
+	// Realm is the domain's for Kerberos, whose KDC Krb5Conf names, and Service the
+	// controller's own principal.
+	Realm, Krb5Conf, Service string
+	Dir                      string
 
+	kdc  string
 	stop func()
 }
 
@@ -61,7 +65,7 @@ const sambaConfig = `
 	workgroup = CORP
 	realm = CORP.EXAMPLE
 	server role = active directory domain controller
-	server services = ldap
+	server services = ldap kdc
 	bind interfaces only = yes
 	interfaces = %[2]s/8
 	private dir = %[1]s/private
@@ -77,6 +81,18 @@ const sambaConfig = `
 	tls keyfile = %[1]s/server.key
 	logging = file
 	log file = %[1]s/log
+`
+
+// krb5Conf finds the KDC over TCP.
+const krb5Conf = `
+[libdefaults]
+	default_realm = %[1]s
+	dns_lookup_kdc = false
+	udp_preference_limit = 1
+[realms]
+	%[1]s = {
+		kdc = %[2]s
+	}
 `
 
 //go:embed provision.py
@@ -220,8 +236,15 @@ func StartSamba(t testing.TB) *Samba {
 	return startSamba(t, "no")
 }
 
-// StartStrictSamba runs one that refuses a password in the clear, which is Samba's
-// default.
+// StartTLSSamba runs one that refuses every bind in the clear, without TLS or a
+// security layer of SASL's own.
+func StartTLSSamba(t testing.TB) *Samba {
+	t.Helper()
+	return startSamba(t, "allow_sasl_over_tls")
+}
+
+// StartStrictSamba runs one that refuses a password in the clear, and SASL without
+// a security layer of its own even over TLS, which is Samba's default.
 func StartStrictSamba(t testing.TB) *Samba {
 	t.Helper()
 	return startSamba(t, "yes")
@@ -246,13 +269,15 @@ func startSamba(t testing.TB, strict string) *Samba {
 	}
 	s := &Samba{
 		CAFile: filepath.Join(dir, "ca.pem"), ServerName: "localhost", Domain: sambaDomain, Dir: dir, Password: sambaPassword,
+		Realm: "CORP.EXAMPLE", Krb5Conf: filepath.Join(dir, "krb5.conf"), Service: "ldap/dc1.corp.example",
 		BindDN: "CN=ambit,CN=Users," + sambaDomain, OrdinaryDN: "CN=ordinary,CN=Users," + sambaDomain, AdminDN: "CN=Administrator,CN=Users," + sambaDomain,
 	}
 	for attempt := 1; ; attempt++ {
 		n := uint32(os.Getpid())*31 + addresses.Add(1)
 		address := fmt.Sprintf("127.%d.%d.%d", 64+n>>16%64, n>>8&0xff, 1+n%254)
-		s.URL, s.TLSURL = "ldap://"+address+":389", "ldaps://"+address+":636"
+		s.URL, s.TLSURL, s.kdc = "ldap://"+address+":389", "ldaps://"+address+":636", address+":88"
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "etc", "smb.conf"), fmt.Appendf(nil, sambaConfig, dir, address, strict), 0o600))
+		require.NoError(t, os.WriteFile(s.Krb5Conf, fmt.Appendf(nil, krb5Conf, s.Realm, s.kdc), 0o600))
 		err := s.run()
 		if err == nil {
 			t.Cleanup(func() { s.stop() })
@@ -275,6 +300,14 @@ func (s *Samba) Restart(t testing.TB, during func()) {
 	require.NoError(t, s.run(), "start Samba again")
 }
 
+func listens(address string) bool {
+	conn, err := net.Dial("tcp", address)
+	if err == nil {
+		_ = conn.Close() // it was only a knock
+	}
+	return err == nil
+}
+
 // run starts the controller and waits until it listens.
 func (s *Samba) run() error {
 	var said bytes.Buffer
@@ -289,8 +322,7 @@ func (s *Samba) run() error {
 	go func() { ended <- samba.Wait() }()
 	deadline := time.After(startsWithin)
 	for {
-		if conn, err := net.Dial("tcp", strings.TrimPrefix(s.TLSURL, "ldaps://")); err == nil { // it opens this one last
-			_ = conn.Close() // it was only a knock
+		if listens(strings.TrimPrefix(s.TLSURL, "ldaps://")) && listens(s.kdc) {
 			break
 		}
 		log := func() []byte { b, _ := os.ReadFile(filepath.Join(s.Dir, "log")); return b } // it may not have begun
