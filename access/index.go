@@ -37,11 +37,11 @@ type linkKey struct {
 	parent       RecordID
 }
 
-func newIndex() index {
+func newIndex(n sizes) index {
 	return index{
-		names:       map[nameKey]string{},
-		memberships: lists[UserID, TeamID]{},
-		assignments: lists[Principal, AssignmentID]{},
+		names:       make(map[nameKey]string, n.users+2*n.teams),
+		memberships: make(lists[UserID, TeamID], min(n.users, n.memberships)),
+		assignments: make(lists[Principal, AssignmentID], min(n.users+n.teams, n.assignments)),
 		owned:       sets[Principal, RecordKey]{},
 		received:    sets[Principal, RecordKey]{},
 		shared:      sets[RecordKey, Principal]{},
@@ -51,7 +51,7 @@ func newIndex() index {
 		children:    sets[linkKey, RecordKey]{},
 		teams:       sets[RecordKey, TeamID]{},
 		members:     sets[TeamID, UserID]{},
-		sizes:       map[TeamID]int{},
+		sizes:       make(map[TeamID]int, min(n.teams, n.memberships)),
 		relations:   sets[TableID, RelationshipID]{},
 	}
 }

@@ -2,7 +2,6 @@ package access_test
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -345,28 +344,7 @@ func administered(s *access.State) bool {
 }
 
 // clone makes the same state anew, index and all.
-func clone(s *access.State) *access.State {
-	out := access.NewState(s.Environment.ID)
-	out.Apply(access.Put(s.Environment))
-	for _, list := range [][]access.Object{
-		objects(s.BusinessUnits), objects(s.Tables), objects(s.Relationships), objects(s.Templates), objects(s.Positions),
-		objects(s.Roles), objects(s.Profiles), objects(s.Users), objects(s.Teams), objects(s.Memberships), objects(s.Assignments),
-		objects(s.ProfileMembers), objects(s.Records), objects(s.Shares), objects(s.ColumnShares), objects(s.Others),
-	} {
-		for _, o := range list {
-			out.Apply(access.Put(o))
-		}
-	}
-	return out
-}
-
-func objects[K comparable, V access.Object](m map[K]V) []access.Object {
-	var out []access.Object
-	for v := range maps.Values(m) {
-		out = append(out, v)
-	}
-	return out
-}
+func clone(s *access.State) *access.State { return s.With(nil) }
 
 // anyChange draws a change among few names, so that changes meet.
 func anyChange(s *access.State) *rapid.Generator[access.Change] {
@@ -480,8 +458,10 @@ func TestExpandAgreesWithTheNaiveOne(t *testing.T) {
 			again, err := s.Expand(out)
 			require.NoError(t, err)
 			require.Equal(t, out, again, "an expansion is not its own expansion")
+			with := s.With(out)
 			s.Apply(out...)
 			require.Equal(t, clone(want), s)
+			require.Equal(t, s, with, "With is not what Apply makes")
 			require.Equal(t, clone(s), s, "the index is not what the objects say")
 		}
 	})

@@ -73,7 +73,12 @@ type OtherKey struct {
 }
 
 // NewState makes an empty state.
-func NewState(env EnvironmentID) *State {
+func NewState(env EnvironmentID) *State { return newState(env, sizes{}) }
+
+// sizes are how many objects of the kinds that there are many of to expect.
+type sizes struct{ users, teams, memberships, assignments, records, shares int }
+
+func newState(env EnvironmentID, n sizes) *State {
 	return &State{
 		Environment:    Environment{ID: env},
 		BusinessUnits:  map[BusinessUnitID]BusinessUnit{},
@@ -83,17 +88,72 @@ func NewState(env EnvironmentID) *State {
 		Positions:      map[PositionID]Position{},
 		Roles:          map[RoleID]Role{},
 		Profiles:       map[ProfileID]Profile{},
-		Users:          map[UserID]User{},
-		Teams:          map[TeamID]Team{},
-		Memberships:    map[MembershipKey]Membership{},
-		Assignments:    map[AssignmentID]Assignment{},
+		Users:          make(map[UserID]User, n.users),
+		Teams:          make(map[TeamID]Team, n.teams),
+		Memberships:    make(map[MembershipKey]Membership, n.memberships),
+		Assignments:    make(map[AssignmentID]Assignment, n.assignments),
 		ProfileMembers: map[ProfileMemberKey]ProfileMember{},
-		Records:        map[RecordKey]Record{},
-		Shares:         map[ShareKey]Share{},
+		Records:        make(map[RecordKey]Record, n.records),
+		Shares:         make(map[ShareKey]Share, n.shares),
 		ColumnShares:   map[ColumnShareKey]ColumnShare{},
 		Others:         map[OtherKey]Object{},
-		index:          newIndex(),
+		index:          newIndex(n),
 		version:        &pristine,
+	}
+}
+
+// Len is how many objects there are, besides the environment itself.
+func (s *State) Len() int {
+	return len(s.BusinessUnits) + len(s.Tables) + len(s.Relationships) + len(s.Templates) + len(s.Positions) + len(s.Roles) + len(s.Profiles) +
+		len(s.Users) + len(s.Teams) + len(s.Memberships) + len(s.Assignments) + len(s.ProfileMembers) +
+		len(s.Records) + len(s.Shares) + len(s.ColumnShares) + len(s.Others)
+}
+
+// With is a copy of the state with the changes made, as Apply makes them; s stays
+// as it is. It costs by all that there is: it is for changes that outnumber that.
+func (s *State) With(changes []Change) *State {
+	n := sizes{len(s.Users), len(s.Teams), len(s.Memberships), len(s.Assignments), len(s.Records), len(s.Shares)}
+	for _, c := range changes {
+		switch c.Object.(type) {
+		case User:
+			n.users++
+		case Team:
+			n.teams++
+		case Membership:
+			n.memberships++
+		case Assignment:
+			n.assignments++
+		case Record:
+			n.records++
+		case Share:
+			n.shares++
+		}
+	}
+	out := newState(s.Environment.ID, n)
+	out.Apply(Put(s.Environment))
+	putAll(out, s.BusinessUnits)
+	putAll(out, s.Tables)
+	putAll(out, s.Relationships)
+	putAll(out, s.Templates)
+	putAll(out, s.Positions)
+	putAll(out, s.Roles)
+	putAll(out, s.Profiles)
+	putAll(out, s.Users)
+	putAll(out, s.Teams)
+	putAll(out, s.Memberships)
+	putAll(out, s.Assignments)
+	putAll(out, s.ProfileMembers)
+	putAll(out, s.Records)
+	putAll(out, s.Shares)
+	putAll(out, s.ColumnShares)
+	putAll(out, s.Others)
+	out.Apply(changes...)
+	return out
+}
+
+func putAll[K comparable, V Object](to *State, m map[K]V) {
+	for _, o := range m {
+		to.Apply(Put(o))
 	}
 }
 

@@ -322,30 +322,39 @@ func (t *Tenant) advance(to store.Committed, byEnvironment map[access.Environmen
 // the swap, so that readers wait for the maps alone.
 type successor struct {
 	snapshots map[access.EnvironmentID]*engine.Snapshot
-	fresh     map[access.EnvironmentID]*access.State // of environments that are new
+	fresh     map[access.EnvironmentID]*access.State // of environments that are new, or mostly
 }
 
 // prepare makes what follows from the changes of one revision. Nobody sees it
-// before the swap.
+// before the swap. A state that the changes outnumber is made anew here, since its
+// readers would wait for as long as Apply takes.
 func (t *Tenant) prepare(rev access.Revision, byEnvironment map[access.EnvironmentID][]access.Change) (successor, error) {
 	next := maps.Clone(*t.snapshots.Load())
 	fresh := map[access.EnvironmentID]*access.State{}
 	for env, changes := range byEnvironment {
-		switch _, known := t.states[env]; {
-		case deletes(changes):
+		if deletes(changes) {
 			delete(next, env)
-		case !known:
-			fresh[env] = access.NewState(env)
-			fresh[env].Apply(changes...)
+			continue
+		}
+		state, known := t.states[env]
+		if !known {
+			state = access.NewState(env)
+		}
+		if !known || len(changes) > state.Len() {
+			fresh[env] = state.With(changes)
 		}
 	}
-	var err error
 	for env, snapshot := range next {
+		if fresh[env] != nil {
+			continue
+		}
+		var err error
 		if next[env], err = snapshot.Apply(byEnvironment[env], rev); err != nil {
 			return successor{}, fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
 		}
 	}
 	for env, state := range fresh {
+		var err error
 		if next[env], err = engine.New(state, rev); err != nil {
 			return successor{}, fmt.Errorf("environment %s at revision %d: %w", env, rev, err)
 		}
