@@ -131,61 +131,52 @@ func (e Event) digest() (string, error) {
 type Digest struct {
 	hash          hash.Hash
 	count         int
-	before, after bytes.Buffer
-	toBefore      *json.Encoder
-	toAfter       *json.Encoder
+	before, after []byte // for the next object's
 }
 
 // NewDigest makes a digest of no changes.
-func NewDigest() *Digest {
-	d := &Digest{hash: sha256.New()}
-	d.toBefore, d.toAfter = json.NewEncoder(&d.before), json.NewEncoder(&d.after)
-	return d
-}
+func NewDigest() *Digest { return &Digest{hash: sha256.New()} }
 
 // Changed tells whether Add would take an object, without hashing it.
 func Changed(before, after access.Object) (bool, error) {
 	if before == nil || after == nil {
 		return before != nil || after != nil, nil
 	}
-	var was, is bytes.Buffer
-	if err := errors.Join(encode(json.NewEncoder(&was), &was, before), encode(json.NewEncoder(&is), &is, after)); err != nil {
+	was, err := appendLine(nil, before)
+	if err != nil {
 		return false, err
 	}
-	return !bytes.Equal(was.Bytes(), is.Bytes()), nil
+	is, err := appendLine(nil, after)
+	return !bytes.Equal(was, is), err
 }
 
 // Add takes one object, nil where it did not exist. It returns false, and takes
 // nothing, if the two are the same.
-func (d *Digest) Add(kind access.Kind, before, after access.Object) (bool, error) {
-	if err := encode(d.toBefore, &d.before, before); err != nil {
+func (d *Digest) Add(kind access.Kind, before, after access.Object) (_ bool, err error) {
+	if d.before, err = appendLine(d.before[:0], before); err != nil {
 		return false, err
 	}
-	if err := encode(d.toAfter, &d.after, after); err != nil {
+	if d.after, err = appendLine(d.after[:0], after); err != nil {
 		return false, err
 	}
-	if bytes.Equal(d.before.Bytes(), d.after.Bytes()) {
+	if bytes.Equal(d.before, d.after) {
 		return false, nil
 	}
-	// The lines of both objects end with the encoder's newline, and JSON has no
-	// other, so that no two lists of changes give the same bytes.
+	// Each line ends with a newline, and JSON has no other, so that no two lists of
+	// changes give the same bytes.
 	d.hash.Write([]byte(kind.String() + "\n"))
-	d.hash.Write(d.before.Bytes())
-	d.hash.Write(d.after.Bytes())
+	d.hash.Write(d.before)
+	d.hash.Write(d.after)
 	d.count++
 	return true, nil
 }
 
-func encode(to *json.Encoder, buf *bytes.Buffer, o access.Object) error {
-	buf.Reset()
+func appendLine(b []byte, o access.Object) ([]byte, error) {
 	if o == nil {
-		buf.WriteString("-\n")
-		return nil
+		return append(b, "-\n"...), nil
 	}
-	if err := to.Encode(o); err != nil {
-		return fmt.Errorf("%s %s/%s: %w", o.ObjectKind(), o.ObjectEnvironment(), o.ObjectKey(), err)
-	}
-	return nil
+	b, err := access.AppendJSON(b, o)
+	return append(b, '\n'), err
 }
 
 // Count is how many objects changed.

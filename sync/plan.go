@@ -1,11 +1,9 @@
 package dirsync
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -192,32 +190,28 @@ func (p *Plan) Digest() string { return p.digest() }
 // digestPart is how many changes become lines at once.
 const digestPart = 1_000
 
-// computeDigest hashes the lines of a plan's file (see Change.line). Making them
+// computeDigest hashes the lines of a plan's file (see Change.appendLine). Making them
 // takes far longer than hashing them, and is done side by side.
 func (p *Plan) computeDigest() string {
 	h := sha256.New()
-	parts := make([]bytes.Buffer, runtime.GOMAXPROCS(0))
+	parts := make([][]byte, runtime.GOMAXPROCS(0))
 	for i := range p.Environments {
 		e := &p.Environments[i]
 		for from := 0; from < len(e.changes); from += len(parts) * digestPart {
 			var making sync.WaitGroup
 			for k := range parts {
-				part := &parts[k]
-				part.Reset()
 				making.Go(func() {
-					lines := json.NewEncoder(part)
-					var c Change
+					part := parts[k][:0]
 					for i := from + k*digestPart; i < min(from+(k+1)*digestPart, len(e.changes)); i++ {
-						c = e.change(i)
-						if err := lines.Encode(&c); err != nil {
-							panic("internal error: encode " + e.changes[i].String() + ": " + err.Error())
-						}
+						c := e.change(i)
+						part = append(c.appendLine(part), '\n')
 					}
+					parts[k] = part
 				})
 			}
 			making.Wait()
 			for k := range parts {
-				h.Write(parts[k].Bytes())
+				h.Write(parts[k])
 			}
 		}
 	}

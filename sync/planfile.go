@@ -86,7 +86,7 @@ func (p *Plan) File(made time.Time) ([]byte, error) {
 	fmt.Fprintf(&out, "%s%s\n%s\n", planBegin, head, planChanges)
 	sum, comma := "", ""
 	for c := range p.Changes() {
-		line := c.line()
+		line := c.appendLine(nil)
 		sum = sumOf(sum, line)
 		fmt.Fprintf(&out, "%s{\"sum\":%q,\"change\":%s}\n", comma, sum, line)
 		comma = ","
@@ -96,13 +96,40 @@ func (p *Plan) File(made time.Time) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// line is the change as a line of a plan's file, and of its digest.
-func (c Change) line() []byte {
-	b, err := json.Marshal(c)
-	if err != nil {
-		panic("internal error: encode a change of " + c.Key + ": " + err.Error())
+// appendLine appends the change as it is a line of a plan's file, and of its
+// digest: what encoding/json makes of it, in less time.
+func (c *Change) appendLine(b []byte) []byte {
+	field := func(name, value string) { b = access.AppendJSONText(append(b, name...), value) }
+	object := func(name string, o access.Object) {
+		if o == nil {
+			return
+		}
+		var err error
+		if b, err = access.AppendJSON(append(b, name...), o); err != nil {
+			panic("internal error: encode a change of " + c.Key + ": " + err.Error())
+		}
 	}
-	return b
+	field(`{"operation":`, string(c.Operation))
+	field(`,"environment":`, string(c.Environment))
+	field(`,"kind":`, c.Kind.String())
+	field(`,"key":`, c.Key)
+	field(`,"name":`, c.Name)
+	if c.Follows {
+		b = append(b, `,"follows":true`...)
+	}
+	for i, f := range c.Fields {
+		if i == 0 {
+			field(`,"fields":[`, f)
+		} else {
+			field(`,`, f)
+		}
+	}
+	if len(c.Fields) > 0 {
+		b = append(b, ']')
+	}
+	object(`,"before":`, c.Before)
+	object(`,"after":`, c.After)
+	return append(b, '}')
 }
 
 // sumOf is a line's sum, which follows from those before.

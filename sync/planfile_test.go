@@ -194,3 +194,18 @@ func TestNoByteOfAPlanFileCanChange(t *testing.T) {
 		require.Error(t, err, fmt.Sprintf("byte %d", i))
 	}
 }
+
+// Plans are accepted by a digest of these lines.
+func TestRule_PLAN_1_a_line_of_a_plan_is_its_change_as_JSON(t *testing.T) {
+	ann := access.User{Environment: "sales", ID: "corp:a", Login: "ann <&> \"é\"", Name: "Ann", ManagedBy: access.ByMapping, Origin: access.Origin{Rule: "people"}}
+	for _, c := range []Change{
+		{Operation: Create, Environment: "sales", Kind: access.KindUser, Key: "corp:a", Name: ann.Login, After: ann},
+		{Operation: Delete, Environment: "sales", Kind: access.KindUser, Key: "corp:a", Name: ann.Login, Follows: true, Before: ann},
+		{Operation: Update, Environment: "sales", Kind: access.KindUser, Key: "corp:a", Fields: []string{"name", "mail"}, Before: ann, After: ann},
+		{Operation: Update, Kind: access.KindTeam, Fields: []string{"name"}, Before: access.Team{ID: "t"}, After: access.Team{ID: "t", Name: "T"}},
+	} {
+		want, err := json.Marshal(c)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(c.appendLine(nil)))
+	}
+}
