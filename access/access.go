@@ -312,7 +312,9 @@ type Origin struct {
 	Rule   string `json:"rule,omitempty"`   // the rule's name
 	Source string `json:"source,omitempty"` // the directory source
 	Object string `json:"object,omitempty"` // the user's or group's id in it
-	Path   string `json:"path,omitempty"`   // groups between group and member, for nested rules
+	// Path names the groups between the group and its member, for nested rules: of a
+	// membership the team's group, of a user the environment security group.
+	Path string `json:"path,omitempty"`
 }
 
 type ordinal interface{ ~uint8 }

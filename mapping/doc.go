@@ -36,7 +36,8 @@
 //   - security_group: {source, group, nested}: only its members get in (Rule
 //     ESG-1). group is a name, a DN or "id:…", without wildcards. nested says
 //     whether members of groups within it count: none, all, or team (the default):
-//     those of groups that have a team here (Rule ESG-2). Where users come from
+//     those of groups that have a team here (Rule ESG-2). The plan says through
+//     which groups somebody gets in (Rule GRAPH-32). Where users come from
 //     several sources it is a list with one group for each. A group that is
 //     missing, ambiguous or empty admits nobody anew and shuts nobody out (Rule
 //     ESG-6).

@@ -242,7 +242,7 @@ func TestRule_TEAM_3_nested_members_only_where_asked_and_with_their_path(t *test
 	}
 }
 
-func TestRule_ESG_2_nested_members_of_the_security_group(t *testing.T) {
+func TestRules_ESG_2_GRAPH_32_nested_members_of_the_security_group_and_the_way_by_which_they_get_in(t *testing.T) {
 	m := newMirror("entra")
 	for _, g := range []directory.ObjectID{"sg", "with-team", "without", "below"} {
 		m.put("entra", group(g, "displayName="+string(g)))
@@ -255,13 +255,19 @@ func TestRule_ESG_2_nested_members_of_the_security_group(t *testing.T) {
 	m.link("entra", "sg", directory.Member, "without")
 	m.link("entra", "without", directory.Member, "below")
 	for nested, want := range map[string][]string{
-		"none": {"u-direct"},
-		"team": {"u-below", "u-direct", "u-team"},
-		"all":  {"u-below", "u-direct", "u-team", "u-without"},
+		"nested: none": {"u-direct"},
+		"nested: team": {"u-below through without > below", "u-direct", "u-team through with-team"},
+		"":             {"u-below through without > below", "u-direct", "u-team through with-team"},
+		"nested: all":  {"u-below through without > below", "u-direct", "u-team through with-team", "u-without through without"},
 	} {
 		t.Run(nested, func(t *testing.T) {
 			r := rules(t, `
-environments: {sales-prod: {security_group: {source: entra, group: sg, nested: `+nested+`}}}
+environments:
+  sales-prod:
+    security_group:
+      source: entra
+      group: sg
+      `+nested+`
 rules:`+everybody+`
   - name: team
     match: {source: entra, group: with-team}
@@ -274,7 +280,11 @@ rules:`+everybody+`
 			var admitted []string
 			for o := range e.Desired() {
 				if u, ok := o.(access.User); ok && u.Admitted {
-					admitted = append(admitted, u.Login)
+					way := u.Login
+					if u.Origin.Path != "" {
+						way += " through " + u.Origin.Path
+					}
+					admitted = append(admitted, way)
 				}
 			}
 			require.Equal(t, want, admitted)

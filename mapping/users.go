@@ -507,7 +507,7 @@ func (u *update) settleLogin(w *world, state *access.State, login string) (open 
 func (u *update) settlePerson(p *person) {
 	next := p.want
 	next.Login = p.login
-	next.Admitted = u.admitted(p)
+	next.Admitted, next.Origin.Path = u.admitted(p)
 	if p.ring != nil {
 		next.Manager = "" // Rule HIER-9
 	}
@@ -520,17 +520,20 @@ func (u *update) settlePerson(p *person) {
 }
 
 // admitted tells whether the environment security group lets the person in
-// (Rules ESG-1, ESG-6).
-func (u *update) admitted(p *person) bool {
+// (Rules ESG-1, ESG-6), and through which groups within it (Rule GRAPH-32).
+func (u *update) admitted(p *person) (yes bool, path string) {
 	for _, g := range p.world.gates {
 		if g.source != p.source {
 			continue
 		}
 		if !g.judges() {
-			return u.state(p.world.id).Users[p.want.ID].Admitted
+			now := u.state(p.world.id).Users[p.want.ID]
+			return now.Admitted, now.Origin.Path
 		}
-		_, ok := g.expansion.members[p.account]
-		return ok
+		if s, ok := g.expansion.members[p.account]; ok {
+			return true, s.path
+		}
+		return false, ""
 	}
-	return false
+	return false, ""
 }

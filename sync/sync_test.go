@@ -664,6 +664,25 @@ func TestRule_ESG_6_a_security_group_that_is_suddenly_empty_or_gone_shuts_nobody
 	}
 }
 
+func TestRule_GRAPH_32_a_plan_says_by_which_path_somebody_gets_in(t *testing.T) {
+	r := newRig(t, modelFile, strings.ReplaceAll(rulesFile, "{sales: {}}", "{sales: {security_group: {source: corp, group: Gate, nested: all}}}")+wide)
+	gate := func(direct, nested directory.Members) directory.Page {
+		return directory.Page{
+			Upserts: []directory.Upsert{group("s", "", directory.AttrDisplayName, "Gate"), group("in", "", directory.AttrDisplayName, "Inner")},
+			Members: []directory.Members{direct, nested},
+		}
+	}
+	r.source.says(directory.Full, append(company(), gate(whole("s", "dn:cn=ann", "id:in"), whole("in", "dn:cn=bob")))...)
+	report := r.mustSync()
+	require.Contains(t, r.text(report.Plan), "+ user ann (unit north, admitted as a direct member)\n")
+	require.Contains(t, r.text(report.Plan), "+ user bob (unit south, admitted through Inner)\n")
+	// It is told when only the path is another.
+	r.source.says(directory.Full, append(company(), gate(whole("s", "dn:cn=bob", "id:in"), whole("in", "dn:cn=ann")))...)
+	report = r.mustSync()
+	require.Contains(t, r.text(report.Plan), "~ user ann (admitted through Inner)\n")
+	require.Contains(t, r.text(report.Plan), "~ user bob (admitted as a direct member)\n")
+}
+
 func TestSync_one_source_down_leaves_the_others_going(t *testing.T) {
 	r := newRig(t, modelFile, rulesFile+`
   - name: cloud people

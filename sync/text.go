@@ -141,6 +141,13 @@ func detail(c Change) string {
 				words = append(words, "disabled")
 			}
 		}
+		switch { // which path admits (Rule GRAPH-32)
+		case !o.Admitted || c.Operation == Update && !slices.Contains(c.Fields, "admitted") && !slices.Contains(c.Fields, "origin"):
+		case o.Origin.Path != "":
+			words = append(words, "admitted through "+o.Origin.Path)
+		default:
+			words = append(words, "admitted as a direct member")
+		}
 	case access.Team:
 		if c.Operation == Create {
 			words = append(words, "unit "+string(o.BusinessUnit))
