@@ -289,6 +289,9 @@ type Start struct {
 	Attributes []string
 	// Resumed means that Cursor was committed in the middle of a round.
 	Resumed bool
+	// Mirrored is how many objects of each kind are mirrored; nil where that is not
+	// known.
+	Mirrored map[Kind]int
 }
 
 // Reader is one source of directory facts. A connector implements it.

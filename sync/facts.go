@@ -32,7 +32,8 @@ type facts struct {
 	freeEdges   []edgeNo
 
 	objects int
-	pending int // edges whose far end nobody is; -1 while loading: count when asked
+	kinds   [directory.KindOther + 1]int // how many of them are of each
+	pending int                          // edges whose far end nobody is; -1 while loading: count when asked
 	ordered [directory.KindOther + 1]atomic.Pointer[[]refNo]
 
 	touched touched
@@ -271,6 +272,10 @@ func (f *facts) put(u directory.Upsert) (directory.Object, bool) {
 		f.objects++
 		f.retarget(n, 0)
 	}
+	if !created {
+		f.kinds[min(o.kind, directory.KindOther)]--
+	}
+	f.kinds[min(u.Kind, directory.KindOther)]++
 	if created || o.kind != u.Kind {
 		f.ordered[min(o.kind, directory.KindOther)].Store(nil)
 		f.ordered[min(u.Kind, directory.KindOther)].Store(nil)
@@ -369,6 +374,7 @@ func (f *facts) remove(n refNo) {
 	f.unclaim(o.userName, n)
 	f.refs[n].object = nil
 	f.objects--
+	f.kinds[min(o.kind, directory.KindOther)]--
 	f.retarget(n, n)
 	f.release(n)
 }

@@ -190,10 +190,16 @@ func (s *source) resume(n note, cursor []byte) {
 // Start is what the source's connector is told when the next round begins.
 func (m *Mirror) Start(id directory.SourceID, attributes []string) directory.Start {
 	s := m.sources[id]
-	if s.round != nil && s.round.cursor != nil {
-		return directory.Start{Cursor: s.round.cursor, Attributes: attributes, Resumed: true}
+	start := directory.Start{Cursor: s.cursor, Attributes: attributes, Mirrored: map[directory.Kind]int{}}
+	for kind, n := range s.facts.kinds {
+		if n > 0 {
+			start.Mirrored[directory.Kind(kind)] = n
+		}
 	}
-	return directory.Start{Cursor: s.cursor, Attributes: attributes}
+	if s.round != nil && s.round.cursor != nil {
+		start.Cursor, start.Resumed = s.round.cursor, true
+	}
+	return start
 }
 
 // Expire gives a cursor up: the one in the middle of a round for the one at its

@@ -748,7 +748,7 @@ func TestSync_asks_for_what_the_rules_name_and_resumes(t *testing.T) {
 	require.Len(t, r.lines(access.KindUser), 2, "what was said counts at once")
 	r.restart()
 	r.mustSync()
-	require.Equal(t, directory.Start{Cursor: []byte("2"), Attributes: []string{"manager", "ou"}, Resumed: true}, r.source.calls[1])
+	require.Equal(t, directory.Start{Cursor: []byte("2"), Attributes: []string{"manager", "ou"}, Resumed: true, Mirrored: map[directory.Kind]int{directory.KindUser: 2}}, r.source.calls[1])
 	require.Len(t, r.lines(access.KindUser), 3)
 	require.Len(t, r.lines(access.KindMembership), 3)
 }

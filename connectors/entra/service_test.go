@@ -254,6 +254,71 @@ func TestRule_GRAPH_23_what_was_read_is_counted_against_the_services_own_count(t
 	require.Zero(t, counts)
 }
 
+func TestRule_GRAPH_23_the_mirror_is_counted_between_full_reads(t *testing.T) {
+	server := serve(t, graphtest.Options{})
+	server.Load(company.Small())
+	s := source(t, server)
+	now := time.Now()
+	s.graph.now = func() time.Time { return now }
+	before := readFull(t, s)
+	mirrored := map[directory.Kind]int{}
+	for _, o := range before.Objects {
+		mirrored[o.Kind]++
+	}
+	counts := func() int {
+		users, _ := requestsTo(server.Requests(), "/v1.0/users/$count")
+		groups, _ := requestsTo(server.Requests(), "/v1.0/groups/$count")
+		return users + groups
+	}
+	// next reads what changed after some time, and says what is shown and how often
+	// was counted.
+	next := func(later time.Duration) (shown string, asked int) {
+		t.Helper()
+		now = now.Add(later)
+		was := counts()
+		round, err := sourcetest.Collect(t.Context(), s, directory.Start{Cursor: before.Cursor, Mirrored: mirrored})
+		require.NoError(t, err)
+		require.True(t, round.Complete)
+		before = round
+		for _, p := range round.Problems {
+			require.Empty(t, p.Object)
+			shown += p.Text
+		}
+		return shown, counts() - was
+	}
+	shown, asked := next(time.Minute)
+	require.Empty(t, shown)
+	require.Zero(t, asked, "the full read has just been compared")
+	shown, asked = next(countEvery)
+	require.Empty(t, shown)
+	require.Equal(t, 2, asked)
+	_, asked = next(countEvery - time.Second)
+	require.Zero(t, asked)
+
+	mirrored[directory.KindUser] -= 40
+	shown, asked = next(time.Second)
+	require.Empty(t, shown, "an index may lag behind")
+	require.Equal(t, 2, asked)
+	shown, _ = next(countEvery)
+	require.Regexp(t, `Graph counts \d+ users and \d+ are mirrored`, shown)
+	again, asked := next(time.Minute)
+	require.Equal(t, shown, again, "it is shown until the next comparison")
+	require.Zero(t, asked)
+	mirrored[directory.KindUser] += 40
+	shown, _ = next(countEvery)
+	require.Empty(t, shown)
+
+	// A change does not wait for it, but for once a day.
+	server.AddUser("new", person("new"))
+	_, asked = next(countEvery)
+	require.Zero(t, asked)
+	server.AddUser("newer", person("newer"))
+	mirrored[directory.KindUser]++ // of them the first
+	shown, asked = next(waitQuiet)
+	require.Empty(t, shown)
+	require.Equal(t, 2, asked)
+}
+
 func TestAnswersThatAreCompressed(t *testing.T) {
 	server := few(t)
 	want := readFull(t, source(t, server))

@@ -18,6 +18,7 @@ type Source struct {
 	restarts atomic.Int32
 	// broken is what an unfinished round has said, to go on with it.
 	broken atomic.Pointer[said]
+	tally  atomic.Pointer[tally]
 	hook   *hook
 }
 
@@ -60,7 +61,7 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 	defer s.graph.wire.base.CloseIdleConnections()
 	r := newRound(ctx, s.graph, c, sel, s.saidBefore(start), yield)
 	given := c.At
-	if err := s.run(r, begin); err != nil {
+	if err := s.run(r, start.Mirrored, begin); err != nil {
 		s.broken.Store(r.said)
 		return silence(err, given, s.graph.now())
 	}
@@ -100,7 +101,7 @@ func (s *Source) saidBefore(start directory.Start) *said {
 }
 
 // run reads a round from where its cursor is to its end.
-func (s *Source) run(r *round, begin func(directory.Mode) error) error {
+func (s *Source) run(r *round, mirrored map[directory.Kind]int, begin func(directory.Mode) error) error {
 	// Both halves answer before the round begins: a round can only be a full one if
 	// it begins so, and one of two links may be dead.
 	for _, h := range r.halves {
@@ -126,6 +127,9 @@ func (s *Source) run(r *round, begin func(directory.Mode) error) error {
 	last, err := r.settle()
 	if err != nil {
 		return fmt.Errorf("read again what the round contradicts itself about: %w", err)
+	}
+	if err := s.count(r, mode, mirrored, &last); err != nil {
+		return err
 	}
 	return r.yield(last)
 }
