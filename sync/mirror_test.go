@@ -672,15 +672,16 @@ func TestMirror(t *testing.T) {
 
 	t.Run("Rule GRAPH-13: a dead link in a round goes back to its beginning, then to none", func(t *testing.T) {
 		m, _ := begin(t)
-		round(t, m, s, directory.Full, directory.Page{Cursor: []byte("delta1")})
+		round(t, m, s, directory.Full, directory.Page{Upserts: []directory.Upsert{user("a", ""), group("g", "")}, Cursor: []byte("delta1")})
+		mirrored := map[directory.Kind]int{directory.KindUser: 1, directory.KindGroup: 1}
 		r, err := m.Begin(s, directory.Delta)
 		require.NoError(t, err)
 		require.NoError(t, r.Apply(directory.Page{Cursor: []byte("next1")}, noon))
-		require.Equal(t, directory.Start{Cursor: []byte("next1"), Resumed: true}, m.Start(s, nil))
+		require.Equal(t, directory.Start{Cursor: []byte("next1"), Resumed: true, Mirrored: mirrored}, m.Start(s, nil))
 		require.True(t, m.Expire(s))
-		require.Equal(t, directory.Start{Cursor: []byte("delta1")}, m.Start(s, nil))
+		require.Equal(t, directory.Start{Cursor: []byte("delta1"), Mirrored: mirrored}, m.Start(s, nil))
 		require.True(t, m.Expire(s))
-		require.Equal(t, directory.Start{}, m.Start(s, nil))
+		require.Equal(t, directory.Start{Mirrored: mirrored}, m.Start(s, nil))
 		require.False(t, m.Expire(s))
 	})
 
