@@ -14,7 +14,7 @@ type unit struct {
 	placed bool   // has a place among the others
 	parent uint32 // or noUnit
 	team   uint32 // the default team
-	data   access.BusinessUnit
+	data   *access.BusinessUnit
 }
 
 // span is a unit's place in the tree's pre-order: first is its own, and those of
@@ -108,7 +108,7 @@ func (b *builder) unit(id access.BusinessUnitID) uint32 {
 	}
 	n := t.index.add(string(id), b.edit)
 	team := b.team(id.DefaultTeam())
-	*t.units.own(n, b.edit) = unit{parent: noUnit, team: team, data: access.BusinessUnit{ID: id}}
+	*t.units.own(n, b.edit) = unit{parent: noUnit, team: team, data: &access.BusinessUnit{ID: id}}
 	*t.ids.own(n, b.edit), *t.sizes.own(n, b.edit) = id, 1
 	b.editSpan(n).team = team
 	return n
@@ -133,7 +133,7 @@ func (b *builder) editSpan(n uint32) *span {
 func (b *builder) putUnit(o access.BusinessUnit) {
 	n := b.unit(o.ID)
 	u := b.s.tree.units.own(n, b.edit)
-	u.exists, u.data = true, o
+	u.exists, u.data = true, &o
 	b.changedUnits = append(b.changedUnits, n)
 	t := b.editTeam(u.team)
 	t.aside.exists, t.aside.owns, t.unit, t.holding.idle = true, true, n, false

@@ -147,7 +147,7 @@ func (m mutant) apply(file string) (string, error) {
 func test(ctx context.Context, root, overlay string) (string, error) {
 	var all strings.Builder
 	for _, part := range proof {
-		args := append([]string{"test", "-count=1", "-failfast", "-timeout", "5m", "-vet=off", "-ldflags=-s -w"}, part...)
+		args := append([]string{"test", "-count=1", "-failfast", "-timeout", "20m", "-vet=off", "-ldflags=-s -w"}, part...)
 		if overlay != "" {
 			args = append(args, "-overlay", overlay)
 		}
