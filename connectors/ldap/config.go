@@ -104,8 +104,8 @@ type Users struct {
 type Groups struct {
 	Base   string `yaml:"base,required"`
 	Filter string `yaml:"filter"` // any of the classes
-	// Classes are object classes out of groupOfNames, groupOfUniqueNames and
-	// posixGroup; groupOfNames where it is absent (Rule LDAP-12).
+	// Classes are object classes out of groupOfNames, groupOfUniqueNames, posixGroup
+	// and groupOfURLs; groupOfNames where it is absent (Rule LDAP-12).
 	Classes []string `yaml:"classes"`
 	Name    string   `yaml:"name"`  // cn
 	Owner   string   `yaml:"owner"` // owner
@@ -196,7 +196,7 @@ func (c Config) Validate() error {
 	filter("users.filter", c.withDefaults().Users.Filter)
 	for _, class := range c.Groups.Classes {
 		if _, ok := memberAttributes[class]; !ok {
-			fault("groups.classes: %q is not one of groupOfNames, groupOfUniqueNames and posixGroup", class)
+			fault("groups.classes: %q is not one of groupOfNames, groupOfUniqueNames, posixGroup and groupOfURLs", class)
 		}
 	}
 	filter("groups.filter", c.withDefaults().Groups.Filter)

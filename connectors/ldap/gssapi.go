@@ -78,7 +78,7 @@ func (d *dialer) kerberos(l *ldap.Conn, over net.Conn) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errTicket, err)
 	}
-	defer client.Close() //nolint:errcheck // it always returns nil
+	defer client.Destroy()
 	bound := &boundClient{Client: client}
 	if secure, ok := over.(*tls.Conn); ok {
 		bound.bindings = endPoint(secure.ConnectionState().PeerCertificates[0])

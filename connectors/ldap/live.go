@@ -66,17 +66,26 @@ func (s *Source) LiveGroups(ctx context.Context, user directory.ObjectID) (direc
 	if err != nil {
 		return directory.Live{}, ended(ctx, err)
 	}
+	dynamic, err := s.dynamicMembers(c)
+	if err != nil {
+		return directory.Live{}, ended(ctx, err)
+	}
 	var live directory.Live
 	seen := map[directory.ObjectID]struct{}{}
 	for next := people; len(next) > 0; {
 		some := next[:min(again, len(next))]
 		next = next[len(some):]
 		var any strings.Builder
+		var groups []found
 		for _, f := range some {
+			groups = append(groups, dynamic[f.id]...)
 			for _, class := range g.Classes {
 				m := memberAttributes[class]
 				name := f.dn
-				if m.naming == byUID {
+				switch {
+				case m.naming == byURL:
+					continue
+				case m.naming == byUID:
 					if name = f.value; f.id != user || name == "" {
 						continue // such a group has no groups in it
 					}
@@ -84,12 +93,12 @@ func (s *Source) LiveGroups(ctx context.Context, user directory.ObjectID) (direc
 				any.WriteString("(" + m.attribute + "=" + ldap.EscapeFilter(name) + ")")
 			}
 		}
-		if any.Len() == 0 {
-			continue
-		}
-		groups, err := s.find(c, g.Base, "(&"+g.Filter+"(|"+any.String()+"))", g.Name)
-		if err != nil {
-			return directory.Live{}, ended(ctx, err)
+		if any.Len() > 0 {
+			naming, err := s.find(c, g.Base, "(&"+g.Filter+"(|"+any.String()+"))", g.Name)
+			if err != nil {
+				return directory.Live{}, ended(ctx, err)
+			}
+			groups = append(groups, naming...)
 		}
 		for _, f := range groups {
 			if _, ok := seen[f.id]; !ok {
@@ -102,6 +111,33 @@ func (s *Source) LiveGroups(ctx context.Context, user directory.ObjectID) (direc
 	return live, nil
 }
 
+// dynamicMembers are the dynamic groups that each of their members is in.
+func (s *Source) dynamicMembers(c *connection) (map[directory.ObjectID][]found, error) {
+	in := map[directory.ObjectID][]found{}
+	if !s.config.dynamic() {
+		return in, nil
+	}
+	return in, s.dynamicGroups(c, isDynamic, nil, func(page directory.Page, dn string) error {
+		if err := whole(page); err != nil {
+			return err
+		}
+		for _, far := range page.Members[0].Add {
+			if id, ok := far.ID(); ok {
+				in[id] = append(in[id], found{dn: dn, id: page.Upserts[0].ID})
+			}
+		}
+		return nil
+	})
+}
+
+// whole is an error where a page tells of something that could not be taken over.
+func whole(p directory.Page) error {
+	for _, problem := range p.Problems {
+		return fmt.Errorf("%w: %s: %s", directory.ErrIncomplete, problem.DN, problem.Text)
+	}
+	return nil
+}
+
 // LiveMembers reads the group.
 func (s *Source) LiveMembers(ctx context.Context, group directory.ObjectID) (directory.Live, error) {
 	c, err := s.connect(ctx)
@@ -112,8 +148,8 @@ func (s *Source) LiveMembers(ctx context.Context, group directory.ObjectID) (dir
 	var live directory.Live
 	there := false
 	r := &round{connection: c, yield: func(p directory.Page) error {
-		for _, problem := range p.Problems {
-			return fmt.Errorf("%w: %s: %s", directory.ErrIncomplete, problem.DN, problem.Text)
+		if err := whole(p); err != nil {
+			return err
 		}
 		there = there || len(p.Upserts) > 0
 		for _, m := range p.Members {
@@ -125,6 +161,9 @@ func (s *Source) LiveMembers(ctx context.Context, group directory.ObjectID) (dir
 	}}
 	groups := s.parts(nil)[1]
 	err = r.read(groups, s.withID(groups.filter, group))
+	if err == nil && s.config.dynamic() {
+		err = s.dynamicGroups(c, s.withID(isDynamic, group), nil, func(p directory.Page, _ string) error { return r.yield(p) })
+	}
 	switch {
 	case err != nil:
 		return directory.Live{}, ended(ctx, groups.of(err))

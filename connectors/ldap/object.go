@@ -31,6 +31,7 @@ const (
 	byDN      = 'd' // member
 	byDNAndID = 'u' // uniqueMember: a DN, and perhaps a bit string
 	byUID     = 'n' // memberUid
+	byURL     = 's' // memberURL: by a search
 )
 
 var memberAttributes = map[string]struct {
@@ -38,6 +39,7 @@ var memberAttributes = map[string]struct {
 	naming    byte
 }{
 	"groupOfNames": {"member", byDN}, "groupOfUniqueNames": {"uniqueMember", byDNAndID}, "posixGroup": {"memberUid", byUID},
+	dynamicGroup: {"memberURL", byURL},
 }
 
 // shape turns the entries of one search into objects.
@@ -52,6 +54,8 @@ type shape struct {
 	cache map[string]role
 	// stamps, if set, sees every entry's time.
 	stamps *stamps
+
+	urls []string // of the last group, where they are asked for
 
 	slots []string // memory for values
 	refs  []byte   // memory for the references of one group
@@ -208,7 +212,11 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		if r.version && len(a.values) == 1 {
 			version = a.values[0]
 		}
-		if r.members != 0 {
+		switch r.members {
+		case 0:
+		case byURL:
+			s.urls = slices.Clone(a.values)
+		default:
 			members.Add = s.references(members.Add, a, r.members, problem)
 		}
 		if r.owners {

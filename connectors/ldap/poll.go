@@ -44,7 +44,7 @@ func (s *stamps) see(e *entry) {
 // poll reads which entries there are, and then those that were changed since the
 // newest change that was read before (Rule LDAP-25). In this order an entry that
 // comes in between is told of all the same.
-func (s *Source) poll(r *round, parts []part, last cursor) error {
+func (s *Source) poll(r *round, attributes []string, last cursor) error {
 	newest, err := time.Parse(generalizedTime, last.Newest)
 	if err != nil {
 		return fmt.Errorf("the cursor's time: %w: %w", directory.ErrCursorExpired, err)
@@ -55,6 +55,7 @@ func (s *Source) poll(r *round, parts []part, last cursor) error {
 	began := s.now()
 	since := newest.Add(-overlap).Format(generalizedTime)
 	var listed []directory.Kind
+	parts := s.parts(attributes)
 	for _, p := range parts {
 		if err := r.list(p); err != nil {
 			return p.of(err)
@@ -70,8 +71,9 @@ func (s *Source) poll(r *round, parts []part, last cursor) error {
 			newest = t
 		}
 	}
-	last.Newest = newest.UTC().Format(generalizedTime)
-	return r.hand(directory.Page{Listed: listed, Cursor: last.encode(), Complete: true})
+	next := last
+	next.Newest = newest.UTC().Format(generalizedTime)
+	return s.finish(r, attributes, directory.Page{Listed: listed}, last, next)
 }
 
 // list tells of all entries of a part only that they are there, and their names.

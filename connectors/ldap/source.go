@@ -58,6 +58,8 @@ type cursor struct {
 	Containers map[string][]directory.ObjectID `json:"containers,omitempty"`
 	// Newest is the newest modifyTimestamp that was read (Rule LDAP-25).
 	Newest string `json:"newest,omitempty"`
+	// Dynamic are the ids of the groups whose members are found by a search.
+	Dynamic []directory.ObjectID `json:"dynamic,omitempty"`
 }
 
 func (c cursor) encode() []byte {
@@ -149,11 +151,11 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 	switch {
 	case err != nil:
 	case method == contentSync:
-		err = s.synchronize(r, s.parts(start.Attributes), last)
+		err = s.synchronize(r, start.Attributes, last)
 	case method == timestamps && last.Newest != "":
-		err = s.poll(r, s.parts(start.Attributes), last)
+		err = s.poll(r, start.Attributes, last)
 	default:
-		err = s.full(r, s.parts(start.Attributes), last, method)
+		err = s.full(r, start.Attributes, last, method)
 	}
 	return r.ended(ctx, err)
 }
@@ -243,6 +245,9 @@ func (p part) of(err error) error { return fmt.Errorf("read %s below %s: %w", p.
 
 func (s *Source) parts(attributes []string) []part {
 	u, g := s.config.Users, s.config.Groups
+	if s.config.dynamic() { // those have a search of their own
+		g.Filter = "(&" + g.Filter + "(!" + isDynamic + "))"
+	}
 	return []part{
 		{"users", u.Base, u.Filter, s.config.newShape(directory.KindUser, attributes)},
 		{"groups", g.Base, g.Filter, s.config.newShape(directory.KindGroup, attributes)},
@@ -250,14 +255,14 @@ func (s *Source) parts(attributes []string) []part {
 }
 
 // full reads everything, page by page.
-func (s *Source) full(r *round, parts []part, last cursor, method string) error {
+func (s *Source) full(r *round, attributes []string, last cursor, method string) error {
 	if err := r.start(directory.Full); err != nil {
 		return err
 	}
 	began := s.now()
 	var newest time.Time
 	dated := method == timestamps
-	for _, p := range parts {
+	for _, p := range s.parts(attributes) {
 		if method == timestamps {
 			p.shape.stamps = &stamps{}
 		}
@@ -276,7 +281,18 @@ func (s *Source) full(r *round, parts []part, last cursor, method string) error 
 	if dated && !newest.IsZero() {
 		next.Newest = newest.Add(began.Sub(s.now())).UTC().Format(generalizedTime)
 	}
-	return r.hand(directory.Page{Cursor: next.encode(), Complete: true})
+	return s.finish(r, attributes, directory.Page{}, last, next)
+}
+
+// finish reads the groups whose members are found by a search, and ends the round.
+func (s *Source) finish(r *round, attributes []string, end directory.Page, last, next cursor) error {
+	if s.config.dynamic() {
+		if err := s.readDynamic(r, attributes, &end, last, &next); err != nil {
+			return err
+		}
+	}
+	end.Cursor, end.Complete = next.encode(), true
+	return r.hand(end)
 }
 
 // pageValues bounds a page by the edges on it, too: a page of large groups is
@@ -347,12 +363,17 @@ func (c critical) Encode() *ber.Packet {
 // paged searches page by page. It returns nil only after the server ended the
 // last page well and without a cookie (Rules SRC-1, LDAP-4).
 func (c *connection) paged(base, filter string, attributes []string, controls []ldap.Control, take func(message string) error, pageEnd func() error) error {
+	return c.pagedIn(ldap.ScopeWholeSubtree, base, filter, attributes, controls, take, pageEnd)
+}
+
+// pagedIn is paged in another scope than the whole subtree.
+func (c *connection) pagedIn(scope int, base, filter string, attributes []string, controls []ldap.Control, take func(message string) error, pageEnd func() error) error {
 	paging := ldap.NewControlPaging(c.pageSize)
 	own := controls
 	controls = append(slices.Clip(controls), critical{paging})
 	var references []string
 	for {
-		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, filter, attributes, controls)
+		request := ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 0, 0, false, filter, attributes, controls)
 		result, err := c.search(request, take, nil)
 		if err != nil {
 			return err
@@ -366,7 +387,7 @@ func (c *connection) paged(base, filter string, attributes []string, controls []
 		}
 		references = append(references, result.Referrals...)
 		if len(answer.Cookie) == 0 {
-			return c.elsewhere(references, func(base string) error { return c.paged(base, filter, attributes, own, take, pageEnd) })
+			return c.elsewhere(references, func(base string) error { return c.pagedIn(scope, base, filter, attributes, own, take, pageEnd) })
 		}
 		paging.SetCookie(answer.Cookie)
 	}
@@ -484,6 +505,19 @@ func (s *Source) Probe(ctx context.Context) ([]string, error) {
 			fact += "; see whether the base and filter are right and the account that Ambit binds as may read them"
 		}
 		facts = append(facts, fact)
+	}
+	if s.config.dynamic() {
+		groups, odd := 0, []string(nil)
+		if err := s.dynamicGroups(c, isDynamic, nil, func(p directory.Page, _ string) error {
+			groups++
+			for _, problem := range p.Problems {
+				odd = append(odd, fmt.Sprintf("WARNING: %s: %s", problem.DN, problem.Text))
+			}
+			return nil
+		}); err != nil {
+			return facts, ended(ctx, err)
+		}
+		facts = append(append(facts, fmt.Sprintf("%d dynamic groups below %s, whose members each round searches for", groups, s.config.Groups.Base)), odd...)
 	}
 	return facts, nil
 }

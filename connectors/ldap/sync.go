@@ -30,7 +30,7 @@ func (p part) name() string { return p.what + " " + p.base }
 
 // synchronize reads by content synchronisation (RFC 4533): everything if there
 // are no cookies, else what has changed since the server gave them.
-func (s *Source) synchronize(r *round, parts []part, last cursor) error {
+func (s *Source) synchronize(r *round, attributes []string, last cursor) error {
 	mode := directory.Delta
 	next := cursor{Identity: last.Identity, Full: last.Full, Cookies: map[string][]byte{}, Containers: last.Containers}
 	if last.Cookies == nil {
@@ -39,10 +39,18 @@ func (s *Source) synchronize(r *round, parts []part, last cursor) error {
 	if err := r.start(mode); err != nil {
 		return err
 	}
+	// To the search for other groups a dynamic one that has changed is gone.
+	var dynamic []found
+	if s.config.dynamic() {
+		var err error
+		if dynamic, err = s.find(r.connection, s.config.Groups.Base, "(&"+s.config.Groups.Filter+isDynamic+")", s.config.UniqueID); err != nil {
+			return err
+		}
+	}
 	var end directory.Page
 	// The containers come first: one that moves later shows next time.
-	for _, p := range slices.Concat(s.containerParts(), parts) {
-		f := refresh{part: p, gathering: r.gather(), sent: last.Cookies[p.name()], gone: map[directory.ObjectID]struct{}{}, there: map[directory.ObjectID]struct{}{}}
+	for _, p := range slices.Concat(s.containerParts(), s.parts(attributes)) {
+		f := refresh{part: p, gathering: r.gather(), sent: last.Cookies[p.name()], gone: map[directory.ObjectID]struct{}{}, there: map[directory.ObjectID]struct{}{}, dynamic: dynamic}
 		if err := f.run(r); err != nil {
 			return p.of(err)
 		}
@@ -61,8 +69,7 @@ func (s *Source) synchronize(r *round, parts []part, last cursor) error {
 				"the server gave no cookie for the %s below %s, so everything is read each time; see whether its overlay syncprov is set up as it should be", p.what, p.base)})
 		}
 	}
-	end.Cursor, end.Complete = next.encode(), true
-	return r.hand(end)
+	return s.finish(r, attributes, end, last, next)
 }
 
 // refresh is one search's refresh stage.
@@ -74,6 +81,8 @@ type refresh struct {
 	gone map[directory.ObjectID]struct{}
 	// there are the containers that are.
 	there map[directory.ObjectID]struct{}
+	// dynamic are groups that it is not for.
+	dynamic []found
 	said  bool // the server said anything
 	// listed: it named all there is (the present phase, Rule LDAP-17).
 	listed bool
@@ -109,6 +118,9 @@ func (f *refresh) run(r *round) error {
 		return fmt.Errorf("the server took our cookie and gave none: %w", directory.ErrCursorExpired)
 	default:
 		f.cookie = f.sent // nothing has changed
+	}
+	for _, g := range f.dynamic {
+		delete(f.gone, g.id)
 	}
 	f.listed = f.sent != nil && !done.RefreshDeletes
 	if len(f.gone) > 0 && f.shape != nil {

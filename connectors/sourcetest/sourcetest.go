@@ -72,6 +72,7 @@ func follow(ctx context.Context, r directory.Reader, start directory.Start, befo
 	gone := map[directory.ObjectID]bool{}
 	lost := map[directory.Edge]bool{}
 	whole := map[[2]string]bool{}
+	kept := map[directory.ObjectID]bool{} // for a problem
 	var last directory.Page
 	begun := 0
 	err := r.Read(ctx, start, func(m directory.Mode) error {
@@ -122,6 +123,9 @@ func follow(ctx context.Context, r directory.Reader, start directory.Start, befo
 			}
 		}
 		round.Problems = append(round.Problems, p.Problems...)
+		for _, problem := range p.Problems {
+			kept[problem.Object] = true
+		}
 		if p.Cursor != nil {
 			round.Cursor = p.Cursor
 		}
@@ -145,12 +149,12 @@ func follow(ctx context.Context, r directory.Reader, start directory.Start, befo
 		}
 	}
 	for id, o := range round.Objects {
-		if !named[id] && slices.Contains(last.Listed, o.Kind) {
+		if !named[id] && !kept[id] && slices.Contains(last.Listed, o.Kind) {
 			gone[id] = true
 		}
 	}
 	maps.DeleteFunc(round.Objects, func(id directory.ObjectID, _ directory.Object) bool {
-		return gone[id] || !named[id] && round.Mode == directory.Full
+		return gone[id] || !named[id] && !kept[id] && round.Mode == directory.Full
 	})
 	maps.DeleteFunc(round.Edges, func(e directory.Edge, _ bool) bool {
 		_, there := round.Objects[e.Group]
@@ -158,8 +162,10 @@ func follow(ctx context.Context, r directory.Reader, start directory.Start, befo
 		switch {
 		case !there, byID && gone[id], lost[e]:
 			return true
-		case whole[[2]string{string(e.Group), e.Relation.String()}], round.Mode == directory.Full:
+		case whole[[2]string{string(e.Group), e.Relation.String()}]:
 			return !edges[e]
+		case round.Mode == directory.Full:
+			return !edges[e] && !kept[e.Group]
 		}
 		return false
 	})

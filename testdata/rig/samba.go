@@ -321,10 +321,7 @@ func (s *Samba) run() error {
 	ended := make(chan error, 1)
 	go func() { ended <- samba.Wait() }()
 	deadline := time.After(startsWithin)
-	for {
-		if listens(strings.TrimPrefix(s.TLSURL, "ldaps://")) && listens(s.kdc) {
-			break
-		}
+	for !listens(strings.TrimPrefix(s.TLSURL, "ldaps://")) || !listens(s.kdc) {
 		log := func() []byte { b, _ := os.ReadFile(filepath.Join(s.Dir, "log")); return b } // it may not have begun
 		select {
 		case err := <-ended:
