@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -38,7 +37,7 @@ func (s *Snapshot) whatIfAny(u access.UserID, at time.Time) (What, error) {
 	if s == nil {
 		return What{User: u, At: at}, nil
 	}
-	w, err := s.What(u, at)
+	w, err := s.WhatHeld(u, at)
 	if errors.Is(err, ErrUnknown) {
 		return What{User: u, At: at}, nil
 	}
@@ -51,7 +50,7 @@ func (s *Snapshot) whatIfAny(u access.UserID, at time.Time) (What, error) {
 // hold a role that changes, and everybody where units, tables or settings change.
 // Shares, column security, hierarchies and what they rest on give no role.
 func (s *Snapshot) Reached(changes []access.Change) []access.UserID {
-	r := reach{s: s, users: map[access.UserID]struct{}{}}
+	r := reach{s: s}
 	for _, c := range changes {
 		switch o := c.Object.(type) {
 		case access.Environment, access.BusinessUnit, access.Table:
@@ -59,9 +58,9 @@ func (s *Snapshot) Reached(changes []access.Change) []access.UserID {
 		case access.Role:
 			r.role(o.ID)
 		case access.User:
-			r.users[o.ID] = struct{}{}
+			r.users = append(r.users, o.ID)
 		case access.Membership:
-			r.users[o.User] = struct{}{}
+			r.users = append(r.users, o.User)
 		case access.Team:
 			r.principal(o.ID.Principal())
 		case access.Assignment:
@@ -74,13 +73,27 @@ func (s *Snapshot) Reached(changes []access.Change) []access.UserID {
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(r.users))
+	for n, reached := range r.known {
+		if reached {
+			r.users = append(r.users, s.users.rows.get(uint32(n)).aside.data.ID)
+		}
+	}
+	slices.Sort(r.users)
+	return slices.Compact(r.users)
 }
 
 type reach struct {
 	s     *Snapshot // may be nil
-	users map[access.UserID]struct{}
+	users []access.UserID
+	known []bool // by row, besides; nil for none
 	all   bool
+}
+
+func (r *reach) row(n uint32) {
+	if r.known == nil {
+		r.known = make([]bool, r.s.users.rows.count)
+	}
+	r.known[n] = true
 }
 
 func (r *reach) everybody() {
@@ -89,15 +102,15 @@ func (r *reach) everybody() {
 	}
 	r.all = true
 	for n := range r.s.users.rows.count {
-		if u := r.s.users.rows.get(n); u.exists {
-			r.users[u.aside.data.ID] = struct{}{}
+		if r.s.users.rows.get(n).exists {
+			r.row(n)
 		}
 	}
 }
 
 func (r *reach) principal(p access.Principal) {
 	if id, ok := p.User(); ok {
-		r.users[id] = struct{}{}
+		r.users = append(r.users, id)
 	} else if r.s != nil {
 		if n, ok := r.s.teamIndex.get(p.ID); ok {
 			r.members(n)
@@ -107,7 +120,7 @@ func (r *reach) principal(p access.Principal) {
 
 func (r *reach) members(team uint32) {
 	under(&r.s.members, team, func(n uint32) bool {
-		r.users[r.s.users.rows.get(n).aside.data.ID] = struct{}{}
+		r.row(n)
 		return true
 	})
 }
@@ -127,7 +140,7 @@ func (r *reach) role(id access.RoleID) {
 		case h.who.kind() == access.TeamPrincipal:
 			r.members(h.who.number())
 		default:
-			r.users[r.s.users.rows.get(h.who.number()).aside.data.ID] = struct{}{}
+			r.row(h.who.number())
 		}
 		return true
 	})

@@ -267,6 +267,14 @@ func changed[K comparable, V any](m map[K]V, k K, v V, del bool) map[K]V {
 // Revision is the revision that the snapshot shows.
 func (s *Snapshot) Revision() access.Revision { return s.revision }
 
+// User is a user at that revision; false if there is none.
+func (s *Snapshot) User(id access.UserID) (access.User, bool) {
+	if u := s.users.get(string(id)); u != nil && u.exists {
+		return u.aside.data, true
+	}
+	return access.User{}, false
+}
+
 // Environment is the environment's settings at that revision.
 func (s *Snapshot) Environment() access.Environment { return s.env }
 

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -31,7 +30,8 @@ type What struct {
 	// by privilege.
 	Sources []Source `json:"sources,omitempty"`
 
-	of *Snapshot // for Diff, which compares units by the tree
+	of  *Snapshot // for Diff, which compares units by the tree
+	all []inForce // for Carried
 }
 
 // Access is a kind of access that roles give.
@@ -57,30 +57,60 @@ type Held struct {
 
 // What lists what the user's roles give.
 func (s *Snapshot) What(id access.UserID, at time.Time) (What, error) {
+	w, u, err := s.what(id, at)
+	if len(w.all) > 0 {
+		w.Sources = make([]Source, len(w.all))
+		for i, f := range w.all {
+			w.Sources[i] = s.sourceOf(u, f.assignment, f.grant, f.team)
+		}
+	}
+	w.all = nil
+	return w, err
+}
+
+// WhatHeld is What without Sources, for who asks about many users: see Carried.
+func (s *Snapshot) WhatHeld(id access.UserID, at time.Time) (What, error) {
+	w, _, err := s.what(id, at)
+	return w, err
+}
+
+// Carried tells of an assignment in force, of an answer of WhatHeld, which role it
+// gives and which team carries it; no team: it is the user's own.
+func (w *What) Carried(id access.AssignmentID) (access.RoleID, access.TeamID) {
+	i := slices.IndexFunc(w.all, func(f inForce) bool { return f.data.ID == id })
+	if i < 0 {
+		return "", ""
+	}
+	f := &w.all[i]
+	role := w.of.roles[f.role].ID
+	if f.team == noTeam {
+		return role, ""
+	}
+	return role, w.of.teams.get(f.team).aside.data.ID
+}
+
+func (s *Snapshot) what(id access.UserID, at time.Time) (What, *user, error) {
 	var a asked
 	// Whether the user gets in is the same for whatever is asked.
 	if err := s.resolve(&Question{User: id, Privilege: "any", At: at}, &a); err != nil {
-		return What{}, err
+		return What{}, nil, err
 	}
 	// What the access mode refuses is left out line by line.
 	gate := s.gate(a.user, API, access.Read, true)
 	w := What{User: id, At: at, Revision: s.revision, Reason: gate, of: s}
 	if gate != Unknown {
-		return w, nil
+		return w, a.user, nil
 	}
-	var all []inForce
+	all := make([]inForce, 0, 8)
 	s.each(a.user, a.at, func(as *assignment, g grant, b *bound, team uint32) {
 		all = append(all, inForce{as, g, b, team})
 	})
 	slices.SortFunc(all, func(x, y inForce) int { return cmp.Compare(x.data.ID, y.data.ID) })
-	for _, f := range all {
-		w.Sources = append(w.Sources, s.sourceOf(a.user, f.assignment, f.grant, f.team))
-	}
-	if len(w.Sources) == 0 {
+	if len(all) == 0 {
 		w.Reason = NoRole
-		return w, nil
+		return w, a.user, nil
 	}
-	w.Reason = Allowed
+	w.all, w.Reason = all, Allowed
 	for _, n := range s.teamsOf(a.user) {
 		if t := s.teams.get(n); t.aside.owns {
 			w.Teams = append(w.Teams, t.aside.data.ID)
@@ -88,7 +118,7 @@ func (s *Snapshot) What(id access.UserID, at time.Time) (What, error) {
 	}
 	slices.Sort(w.Teams)
 	w.Held = s.held(all, a.user.refuses)
-	return w, nil
+	return w, a.user, nil
 }
 
 // inForce is an assignment in force, whatever it gives.
@@ -387,51 +417,55 @@ func Summarize(diffs []Diff) []Line {
 	// First by single action, then those actions together that are alike in all
 	// else.
 	parts := map[part]*whom{}
-	for _, d := range diffs {
-		for gain, list := range map[bool][]Access{true: d.Gained, false: d.Lost} {
-			for _, a := range list {
-				p := part{gain, a.Table, a.Action, a.Depth, a.Miscellaneous}
-				if parts[p] == nil {
-					parts[p] = &whom{map[access.UserID]bool{}, map[Named]bool{}, map[Named]bool{}}
-				}
-				parts[p].users[d.User] = true
-				if a.BusinessUnit != (Named{}) {
-					parts[p].units[a.BusinessUnit] = true
-				}
-				if a.Team != (Named{}) {
-					parts[p].teams[a.Team] = true
-				}
+	add := func(gain bool, u access.UserID, list []Access) {
+		for _, a := range list {
+			p := part{gain, a.Table, a.Action, a.Depth, a.Miscellaneous}
+			w := parts[p]
+			if w == nil {
+				w = &whom{units: map[Named]bool{}, teams: map[Named]bool{}}
+				parts[p] = w
+			}
+			if n := len(w.users); n == 0 || w.users[n-1] != u {
+				w.users = append(w.users, u)
+			}
+			if a.BusinessUnit != (Named{}) {
+				w.units[a.BusinessUnit] = true
+			}
+			if a.Team != (Named{}) {
+				w.teams[a.Team] = true
 			}
 		}
 	}
-	alike := map[string]*Line{}
+	for i := range diffs {
+		add(true, diffs[i].User, diffs[i].Gained)
+		add(false, diffs[i].User, diffs[i].Lost)
+	}
+	var alike []*summed
 	for p, w := range parts {
-		units, teams := sortNames(w.units), sortNames(w.teams)
-		key := fmt.Sprintf("%t %q %d %q %q %v %v", p.gain, p.table, p.depth, p.misc, slices.Sorted(maps.Keys(w.users)), units, teams)
-		if alike[key] == nil {
-			alike[key] = &Line{
-				Gain: p.gain, Users: len(w.users), Table: p.table, Depth: p.depth,
-				BusinessUnits: units, Teams: teams, Miscellaneous: p.misc,
-			}
+		if !slices.IsSorted(w.users) {
+			slices.Sort(w.users)
+		}
+		w.users = slices.Compact(w.users)
+		one := &summed{Line{
+			Gain: p.gain, Users: len(w.users), Table: p.table, Depth: p.depth,
+			BusinessUnits: sortNames(w.units), Teams: sortNames(w.teams), Miscellaneous: p.misc,
+		}, w.users}
+		if i := slices.IndexFunc(alike, one.isAlike); i >= 0 {
+			one = alike[i]
+		} else {
+			alike = append(alike, one)
 		}
 		if p.misc == "" {
-			alike[key].Actions |= access.RightsOf(p.action)
+			one.Actions |= access.RightsOf(p.action)
 		}
 	}
-	type keyed struct {
-		key string
-		Line
-	}
-	var out []keyed
-	for k, l := range alike {
-		out = append(out, keyed{k, *l})
-	}
-	slices.SortFunc(out, func(x, y keyed) int {
+	slices.SortFunc(alike, func(x, y *summed) int {
 		return cmp.Or(-compareBool(x.Gain, y.Gain), cmp.Compare(x.weight(), y.weight()), cmp.Compare(x.Table, y.Table),
-			cmp.Compare(x.Miscellaneous, y.Miscellaneous), cmp.Compare(y.Depth, x.Depth), cmp.Compare(y.Users, x.Users), cmp.Compare(x.key, y.key))
+			cmp.Compare(x.Miscellaneous, y.Miscellaneous), cmp.Compare(y.Depth, x.Depth), cmp.Compare(y.Users, x.Users),
+			slices.Compare(x.users, y.users), slices.CompareFunc(x.BusinessUnits, y.BusinessUnits, Named.compare), slices.CompareFunc(x.Teams, y.Teams, Named.compare))
 	})
-	lines := make([]Line, len(out))
-	for i, l := range out {
+	lines := make([]Line, len(alike))
+	for i, l := range alike {
 		lines[i] = l.Line
 	}
 	return lines
@@ -446,14 +480,28 @@ type part struct {
 }
 
 type whom struct {
-	users        map[access.UserID]bool
+	users        []access.UserID
 	units, teams map[Named]bool
 }
 
+// summed is a line and whom it is about, sorted.
+type summed struct {
+	Line
+	users []access.UserID
+}
+
+// isAlike tells whether the two are alike in all but their actions.
+func (l *summed) isAlike(o *summed) bool {
+	return l.Gain == o.Gain && l.Table == o.Table && l.Depth == o.Depth && l.Miscellaneous == o.Miscellaneous &&
+		slices.Equal(l.BusinessUnits, o.BusinessUnits) && slices.Equal(l.Teams, o.Teams) && slices.Equal(l.users, o.users)
+}
+
 func sortNames(set map[Named]bool) []Named {
-	return slices.SortedFunc(maps.Keys(set), func(x, y Named) int {
-		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID))
-	})
+	return slices.SortedFunc(maps.Keys(set), Named.compare)
+}
+
+func (n Named) compare(o Named) int {
+	return cmp.Or(cmp.Compare(n.Name, o.Name), cmp.Compare(n.ID, o.ID))
 }
 
 func compareBool(x, y bool) int { return int(bit(x)) - int(bit(y)) }

@@ -227,6 +227,40 @@ func TestRule_JIT_61_FlagsOfAGain(t *testing.T) {
 	require.Equal(t, engine.Flags{}, engine.Diff{Lost: []engine.Access{{Table: "role", Action: access.Assign}}}.Flags(escalates))
 }
 
+// WhatHeld leaves out what What says of where it comes from, and nothing else; who
+// carries an assignment it still knows.
+func TestWhatHeldIsWhatWithoutSources(t *testing.T) {
+	carried := 0
+	for seed := range uint64(20) {
+		st := enginetest.Organisation(pick(seed))
+		s, err := engine.New(st, 1)
+		require.NoError(t, err)
+		for u := range st.Users {
+			at := enginetest.Instant(pick(seed))
+			all, err := s.What(u, at)
+			held, heldErr := s.WhatHeld(u, at)
+			require.Equal(t, err, heldErr)
+			for _, source := range all.Sources {
+				role, team := held.Carried(source.Assignment)
+				require.Equal(t, source.Role.ID, string(role))
+				if source.Team == nil {
+					require.Empty(t, team)
+					continue
+				}
+				require.Equal(t, source.Team.ID, team)
+				carried++
+			}
+			all.Sources = nil
+			want, err := json.Marshal(all)
+			require.NoError(t, err)
+			got, err := json.Marshal(held)
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(got))
+		}
+	}
+	require.Greater(t, carried, 20)
+}
+
 func TestWhatIsTheSameBytesEveryTime(t *testing.T) {
 	st := enginetest.Organisation(pick(3))
 	s, err := engine.New(st, 1)

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -37,57 +40,88 @@ type UserAccess struct {
 // maxUsers is how many users a plan names with what they gain and lose.
 const maxUsers = 100
 
-// effect is what one user gains and loses for one cause.
+// effect is what one user gains and loses.
 type effect struct {
-	cause Cause
-	diff  engine.Diff
+	engine.Diff
+	by []caused // sorted
 }
 
+// caused is what one user gains and loses for one cause.
+type caused struct {
+	Cause
+	engine.Diff
+}
+
+// effectsPart is how many users are asked about at once.
+const effectsPart = 200
+
 // effects asks the engine about each user whom the changes can reach, before and
-// after, and finds out which of the changes makes the difference.
+// after, and finds out which of the changes makes the difference. It lists those
+// for whom there is one, sorted.
 func (e *EnvironmentPlan) effects(rev access.Revision, at time.Time) ([]effect, error) {
 	after, err := e.after(rev)
 	if err != nil {
 		return nil, err
 	}
 	causes := e.causes()
-	var out []effect
-	for _, u := range e.snapshot.Reached(e.changes) {
-		was, err := whatIfAny(e.snapshot, u, at)
-		if err != nil {
-			return nil, err
-		}
-		is, err := whatIfAny(after, u, at)
-		if err != nil {
-			return nil, err
-		}
-		d := is.Diff(was)
-		by := map[Cause]*engine.Diff{}
-		of := func(c Cause) *engine.Diff {
-			if by[c] == nil {
-				by[c] = &engine.Diff{User: u}
+	users := e.snapshot.Reached(e.changes)
+	out, errs := make([]effect, len(users)), make([]error, len(users))
+	var asked atomic.Int64
+	var asking sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		asking.Go(func() {
+			for {
+				to := int(asked.Add(effectsPart))
+				for i := to - effectsPart; i < min(to, len(users)); i++ {
+					out[i], errs[i] = e.effectOn(users[i], after, causes, at)
+				}
+				if to >= len(users) {
+					return
+				}
 			}
-			return by[c]
-		}
-		for _, a := range d.Gained {
-			one := of(causes.of(is, a))
-			one.Gained = append(one.Gained, a)
-		}
-		for _, a := range d.Lost {
-			one := of(causes.of(was, a))
-			one.Lost = append(one.Lost, a)
-		}
-		for _, c := range slices.SortedFunc(maps.Keys(by), compareCauses) {
-			out = append(out, effect{c, *by[c]})
-		}
+		})
 	}
+	asking.Wait()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return nil, errs[i]
+	}
+	return slices.DeleteFunc(out, func(x effect) bool { return len(x.by) == 0 }), nil
+}
+
+func (e *EnvironmentPlan) effectOn(u access.UserID, after *engine.Snapshot, causes causes, at time.Time) (effect, error) {
+	was, err := whatIfAny(e.snapshot, u, at)
+	if err != nil {
+		return effect{}, err
+	}
+	is, err := whatIfAny(after, u, at)
+	if err != nil {
+		return effect{}, err
+	}
+	out := effect{Diff: is.Diff(was)}
+	of := func(c Cause) *engine.Diff {
+		i := slices.IndexFunc(out.by, func(x caused) bool { return x.Cause == c })
+		if i < 0 {
+			i = len(out.by)
+			out.by = append(out.by, caused{c, engine.Diff{User: u}})
+		}
+		return &out.by[i].Diff
+	}
+	for _, a := range out.Gained {
+		one := of(causes.of(is, a))
+		one.Gained = append(one.Gained, a)
+	}
+	for _, a := range out.Lost {
+		one := of(causes.of(was, a))
+		one.Lost = append(one.Lost, a)
+	}
+	slices.SortFunc(out.by, func(a, b caused) int { return compareCauses(a.Cause, b.Cause) })
 	return out, nil
 }
 
-// whatIfAny is What, which for somebody who is not there is nothing.
+// whatIfAny is WhatHeld, which for somebody who is not there is nothing.
 func whatIfAny(s *engine.Snapshot, u access.UserID, at time.Time) (engine.What, error) {
 	if s != nil {
-		if w, err := s.What(u, at); !errors.Is(err, engine.ErrUnknown) {
+		if w, err := s.WhatHeld(u, at); !errors.Is(err, engine.ErrUnknown) {
 			return w, err
 		}
 	}
@@ -150,19 +184,16 @@ func (c causes) of(w engine.What, a engine.Access) Cause {
 		if h.Access != a && h.Access != team { // a part of user depth is told team by team
 			continue
 		}
-		for _, s := range w.Sources {
-			if !slices.Contains(h.By, s.Assignment) {
-				continue
+		for _, by := range h.By {
+			role, team := w.Carried(by)
+			cause, ok := c.memberships[access.MembershipKey{Team: team, User: w.User}]
+			if !ok {
+				cause, ok = c.assignments[by]
 			}
-			if s.Team != nil {
-				if cause, ok := c.memberships[access.MembershipKey{Team: s.Team.ID, User: w.User}]; ok {
-					found = append(found, cause)
-					continue
-				}
+			if !ok {
+				cause, ok = c.roles[role]
 			}
-			if cause, ok := c.assignments[s.Assignment]; ok {
-				found = append(found, cause)
-			} else if cause, ok := c.roles[access.RoleID(s.Role.ID)]; ok {
+			if ok {
 				found = append(found, cause)
 			}
 		}
@@ -188,52 +219,57 @@ func (e *EnvironmentPlan) after(rev access.Revision) (*engine.Snapshot, error) {
 
 // sumUp makes of the effects what a plan says of them.
 func (e *EnvironmentPlan) sumUp(effects []effect) EnvironmentAccess {
-	out := EnvironmentAccess{Environment: e.Environment}
-	byUser := map[access.UserID]engine.Diff{}
+	out := EnvironmentAccess{Environment: e.Environment, UserCount: len(effects)}
+	diffs := make([]engine.Diff, len(effects))
 	byCause := map[Cause][]engine.Diff{}
-	var order []access.UserID
-	for _, x := range effects {
-		d, known := byUser[x.diff.User]
-		if !known {
-			order = append(order, x.diff.User)
+	var users []UserAccess // the first by login
+	for i, x := range effects {
+		diffs[i] = x.Diff
+		for _, c := range x.by {
+			byCause[c.Cause] = append(byCause[c.Cause], c.Diff)
 		}
-		d.User = x.diff.User
-		d.Gained, d.Lost = append(d.Gained, x.diff.Gained...), append(d.Lost, x.diff.Lost...)
-		byUser[x.diff.User] = d
-		byCause[x.cause] = append(byCause[x.cause], x.diff)
+		u := UserAccess{User: x.User, Login: e.name(access.KindUser, string(x.User))}
+		if len(users) < maxUsers || compareLogins(u, users[maxUsers-1]) < 0 {
+			at, _ := slices.BinarySearchFunc(users, u, compareLogins)
+			users = slices.Insert(users, at, u)
+			users = users[:min(len(users), maxUsers)]
+		}
 	}
-	out.Lines = engine.Summarize(slices.Collect(maps.Values(byUser)))
+	out.Lines = engine.Summarize(diffs)
 	for _, c := range slices.SortedFunc(maps.Keys(byCause), compareCauses) {
-		out.Causes = append(out.Causes, causeAccess(c, byCause[c]))
+		one := CauseAccess{Cause: c}
+		one.count(byCause[c])
+		if one.Lines = out.Lines; len(byCause) > 1 {
+			one.Lines = engine.Summarize(byCause[c])
+		}
+		out.Causes = append(out.Causes, one)
 	}
-	out.UserCount = len(order)
-	slices.SortFunc(order, func(a, b access.UserID) int {
-		return cmp.Or(cmp.Compare(e.name(access.KindUser, string(a)), e.name(access.KindUser, string(b))), cmp.Compare(a, b))
-	})
-	order = order[:min(len(order), maxUsers)]
-	named := map[access.UserID][]CauseAccess{}
-	for _, x := range effects {
-		if slices.Contains(order, x.diff.User) {
-			named[x.diff.User] = append(named[x.diff.User], causeAccess(x.cause, []engine.Diff{x.diff}))
+	for i := range users {
+		u := &users[i]
+		at, _ := slices.BinarySearchFunc(effects, u.User, func(x effect, id access.UserID) int { return cmp.Compare(x.User, id) })
+		for _, c := range effects[at].by {
+			one := CauseAccess{Cause: c.Cause, Lines: engine.Summarize([]engine.Diff{c.Diff})}
+			one.count([]engine.Diff{c.Diff})
+			u.Causes = append(u.Causes, one)
 		}
 	}
-	for _, u := range order {
-		out.Users = append(out.Users, UserAccess{User: u, Login: e.name(access.KindUser, string(u)), Causes: named[u]})
-	}
+	out.Users = users
 	return out
 }
 
-func causeAccess(c Cause, diffs []engine.Diff) CauseAccess {
-	out := CauseAccess{Cause: c, Lines: engine.Summarize(diffs)}
+func compareLogins(a, b UserAccess) int {
+	return cmp.Or(cmp.Compare(a.Login, b.Login), cmp.Compare(a.User, b.User))
+}
+
+func (c *CauseAccess) count(diffs []engine.Diff) {
 	for _, d := range diffs {
 		if len(d.Gained) > 0 {
-			out.Gain++
+			c.Gain++
 		}
 		if len(d.Lost) > 0 {
-			out.Lose++
+			c.Lose++
 		}
 	}
-	return out
 }
 
 // How much of who gains and loses what, and why, the text of a plan has in one

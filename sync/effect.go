@@ -51,6 +51,11 @@ func (e *EnvironmentPlan) name(kind access.Kind, id string) string {
 	if name, ok := e.names[named{kind, id}]; ok {
 		return name
 	}
+	if kind == access.KindUser && e.snapshot != nil { // one whom the changes only reach
+		if u, ok := e.snapshot.User(access.UserID(id)); ok {
+			return u.Login
+		}
+	}
 	return id
 }
 

@@ -422,11 +422,6 @@ func (p *planner) finish() *Plan {
 		e.names = collectNames(s, full)
 		if s.Exists() {
 			e.snapshot, _ = p.states.Snapshot(env)
-			for _, u := range e.snapshot.Reached(full) {
-				if was, ok := s.Users[u]; ok {
-					e.names[named{access.KindUser, string(u)}] = was.Login
-				}
-			}
 		}
 		plan.Environments = append(plan.Environments, e)
 	}
