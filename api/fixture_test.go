@@ -41,6 +41,7 @@ type world struct {
 	source string // of which the user claim holds ids; empty: it holds sign-in names
 	wall   time.Time
 	mono   time.Duration
+	sync   api.Synchronizer
 	// answerable is why no environment is answered for.
 	answerable error
 }
@@ -55,7 +56,7 @@ func newWorld(t *testing.T, without ...access.UserID) *world {
 func newWorldAt(t *testing.T, now time.Time, without ...access.UserID) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	w := &world{t: t, wall: now}
+	w := &world{t: t, wall: now, sync: still{}}
 	var err error
 	w.issuer, err = oidctest.Start(dir, audience)
 	require.NoError(t, err)
@@ -91,7 +92,7 @@ func (w *world) serve(over api.Store, log io.Writer) {
 	}
 	var err error
 	w.api, err = api.New(api.Options{
-		Tenant: w.tenant, Store: over, Sync: still{}, Version: "test", Logger: logger, Answerable: func(env access.EnvironmentID, at time.Time) error { return w.answerable },
+		Tenant: w.tenant, Store: over, Sync: w.sync, Version: "test", Logger: logger, Answerable: func(env access.EnvironmentID, at time.Time) error { return w.answerable },
 		Authentication: &api.Authentication{
 			Issuer: w.issuer.URL, Audience: audience, Algorithms: []string{"ES256"}, UserClaim: "preferred_username", Source: w.source, CAFile: w.issuer.CAFile,
 		},

@@ -45,6 +45,8 @@ type Store interface {
 	Requests(ctx context.Context, q store.RequestQuery) ([]store.Version, error)
 	Audit(ctx context.Context, q store.AuditQuery) ([]audit.Event, error)
 	Verify(ctx context.Context, progress func(done, all int64)) (store.Verified, error)
+	Runs(ctx context.Context, q store.RunQuery) ([]store.Run, error)
+	Run(ctx context.Context, id int64) (store.Run, error)
 	Reply(ctx context.Context, caller, method, path, key string) (*store.Reply, error)
 	Bootstrap(ctx context.Context) (hash []byte, used bool, err error)
 	UseBootstrap(ctx context.Context) error
@@ -167,6 +169,7 @@ func New(o Options) (*Server, error) {
 	s.syncRoutes()
 	s.verifyRoutes()
 	s.liveRoutes()
+	s.runRoutes()
 	s.jitRoutes()
 	s.auditRoutes()
 	s.bootstrapRoutes()

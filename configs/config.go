@@ -106,10 +106,14 @@ type DenyWhenStale struct {
 	Environments []access.EnvironmentID `yaml:"environments,required"`
 }
 
-// Sync says how often directories are read.
+// Sync says how often directories are read, and which runs of it are kept.
 type Sync struct {
 	// Interval between two rounds; a tenth more or less is left to chance.
 	Interval jit.Duration `yaml:"interval"`
+	// KeepRuns is how many runs are kept with their plans, KeepRunsFor how long the
+	// oldest of them is (Rule PLAN-7).
+	KeepRuns    int          `yaml:"keep_runs"`
+	KeepRunsFor jit.Duration `yaml:"keep_runs_for"`
 }
 
 // Log says how the daemon logs.
@@ -123,6 +127,12 @@ const (
 	defaultInterval = jit.Duration(5 * time.Minute)
 	minInterval     = jit.Duration(time.Second)
 	maxInterval     = jit.Duration(24 * time.Hour) // Rule GRAPH-18
+
+	defaultKeepRuns    = 1_000
+	maxKeepRuns        = 100_000
+	defaultKeepRunsFor = jit.Duration(90 * 24 * time.Hour)
+	minKeepRunsFor     = jit.Duration(time.Hour)
+	maxKeepRunsFor     = jit.Duration(10 * 365 * 24 * time.Hour)
 
 	defaultStoreStale = jit.Duration(5 * time.Minute)
 	minStoreStale     = jit.Duration(5 * time.Second) // it is asked every second
@@ -139,7 +149,7 @@ func Load(path string) (*Config, error) {
 	}
 	c := &Config{
 		Path: path,
-		Sync: Sync{Interval: defaultInterval},
+		Sync: Sync{Interval: defaultInterval, KeepRuns: defaultKeepRuns, KeepRunsFor: defaultKeepRunsFor},
 		Log:  Log{Level: "info", Format: "text"},
 	}
 	doc, err := document.Decode(path, src, c)
@@ -242,6 +252,12 @@ func (c *Config) check(doc *document.Document) document.Faults {
 	}
 	if c.Sync.Interval < minInterval || c.Sync.Interval > maxInterval {
 		fault("$.sync.interval", fmt.Sprintf("want between %s and %s", minInterval, maxInterval), "")
+	}
+	if c.Sync.KeepRuns < 1 || c.Sync.KeepRuns > maxKeepRuns {
+		fault("$.sync.keep_runs", fmt.Sprintf("want between 1 and %d", maxKeepRuns), "")
+	}
+	if c.Sync.KeepRunsFor < minKeepRunsFor || c.Sync.KeepRunsFor > maxKeepRunsFor {
+		fault("$.sync.keep_runs_for", fmt.Sprintf("want between %s and %s", minKeepRunsFor, maxKeepRunsFor), "")
 	}
 	if _, ok := levels[c.Log.Level]; !ok {
 		fault("$.log.level", fmt.Sprintf("unknown level %q", c.Log.Level), "want debug, info, warn or error")

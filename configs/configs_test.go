@@ -100,6 +100,8 @@ func TestRule_SEC_3_UX_10_a_fault_is_named_with_its_place(t *testing.T) {
 		"a password in the file":              {"env:LDAP_PASSWORD", "hunter2", 9, "", ""},
 		"object ids of a source that is none": {"user_claim: preferred_username}", "user_claim: oid, source: entra}", 4, `no source has the id "entra"`, ""},
 		"an interval that never ends":         {"interval: 5m", "interval: 48h", 14, "want between", ""},
+		"no run kept":                         {"interval: 5m", "interval: 5m, keep_runs: 0", 14, "want between 1 and 100000", ""},
+		"runs kept for no time":               {"interval: 5m", "interval: 5m, keep_runs_for: 1m", 14, "want between 1h", ""},
 		"an alarm that always rings":          {"  - id: corp-ldap\n", "  - id: corp-ldap\n    stale_after: 9m\n", 8, "at least twice sync.interval", ""},
 		"a denial that always holds":          {"  - id: corp-ldap\n", "  - id: corp-ldap\n    deny_when_stale: {after: 9m, environments: [crm]}\n", 8, "at least twice sync.interval", ""},
 		"a denial without environments":       {"  - id: corp-ldap\n", "  - id: corp-ldap\n    deny_when_stale: {after: 9h}\n", 8, "environments", ""},

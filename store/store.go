@@ -56,6 +56,10 @@ type Commit struct {
 	Reply *Reply
 	// Fence is the leader's token; zero commits without leading.
 	Fence int64
+	// Run, if set, makes the run that is kept with the commit, once the changes are
+	// written; KeepRuns says which older ones are.
+	Run      func() Run
+	KeepRuns Retention
 }
 
 // Committed says what a commit became.

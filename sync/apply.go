@@ -288,8 +288,9 @@ func (s *Syncer) complete(id directory.SourceID) bool {
 	return !configured || !s.mirror.Completed(id).IsZero()
 }
 
-// apply plans and commits: judged on the newest state, whole or not at all.
-func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, error) {
+// apply plans and commits: judged on the newest state, whole or not at all. A commit
+// has the run with it.
+func (s *Syncer) apply(ctx context.Context, o Options, r *run) (*Plan, store.Committed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.leads {
@@ -297,10 +298,12 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 	}
 	var plan *Plan
 	var refused error
+	var before access.Revision
 	var hashing sync.WaitGroup
 	defer hashing.Wait()
 	committed, err := s.tenant.Update(ctx, func(v tenant.View) (tenant.Changeset, error) {
 		s.again(plan) // somebody else committed first
+		before = v.Revision
 		var err error
 		if plan, err = s.plan(ctx, v); err != nil {
 			return tenant.Changeset{}, err
@@ -318,6 +321,9 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 			set.Expanded = plan.expanded()
 			hashing.Go(func() { plan.Digest() }) // which the event has: beside the writing
 		}
+		if set.First != nil {
+			set.Run, set.KeepRuns = s.committing(r, plan, refused, &hashing), s.retention()
+		}
 		return set, nil
 	})
 	if err != nil {
@@ -325,6 +331,7 @@ func (s *Syncer) apply(ctx context.Context, o Options) (*Plan, store.Committed, 
 		return plan, store.Committed{}, fmt.Errorf("apply the plan: %w", err)
 	}
 	s.followed = committed.Revision
+	r.stored = committed.Revision > before
 	if refused != nil {
 		s.again(plan)
 		return plan, store.Committed{}, refused

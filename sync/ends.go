@@ -3,6 +3,8 @@ package dirsync
 import (
 	"context"
 	"time"
+
+	"github.com/ambit-iam/ambit/store"
 )
 
 // ends are the accounts that end by the clock, of which no source says anything
@@ -103,7 +105,7 @@ func (s *Syncer) watchEnds(ctx context.Context) {
 		ended := s.leads && s.mirror.ended(s.now())
 		s.mu.Unlock()
 		if ended {
-			_ = s.reconcile(ctx, Options{NoRead: true}) // it logs; nothing is read here
+			_ = s.reconcile(ctx, Options{NoRead: true, cause: store.CauseClock}) // it logs; nothing is read here
 		}
 	}
 }

@@ -40,7 +40,9 @@ type source struct {
 	stored    store.MirrorStatus
 	batch     batch    // not committed yet
 	storing   *storing // a commit under way
-	round     *Round   // in progress or interrupted
+	// changed is what was stored since the round began.
+	changed store.MirrorChanges
+	round   *Round // in progress or interrupted
 }
 
 // storing is a commit that goes on while its source is read further. What it
@@ -49,6 +51,8 @@ type storing struct {
 	batch  batch
 	status store.MirrorStatus
 	done   chan struct{}
+	// counts is what of the batch there is to store, once done is closed.
+	counts store.MirrorChanges
 	err    error
 }
 
@@ -292,6 +296,9 @@ func (m *Mirror) BeginCommit(ctx context.Context, id directory.SourceID, fence i
 		defer close(c.done)
 		page := c.batch.page()
 		page.Source, page.Status, page.Fence = id, status, fence
+		c.counts = store.MirrorChanges{
+			Put: len(page.Put), Deleted: len(page.Delete), AddedEdges: len(page.AddEdges), RemovedEdges: len(page.RemoveEdges),
+		}
 		if err := m.store.CommitMirror(ctx, page); err != nil {
 			c.err = fmt.Errorf("store the mirror of %s: %w", id, err)
 		}
@@ -313,6 +320,10 @@ func (s *source) settle() error {
 		return c.err
 	}
 	s.stored = c.status
+	s.changed.Put += c.counts.Put
+	s.changed.Deleted += c.counts.Deleted
+	s.changed.AddedEdges += c.counts.AddedEdges
+	s.changed.RemovedEdges += c.counts.RemovedEdges
 	return nil
 }
 

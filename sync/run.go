@@ -30,6 +30,7 @@ type Store interface {
 	Changes(ctx context.Context, after, upto access.Revision, yield func(access.Revision, store.Difference) error) error
 	Audit(ctx context.Context, q store.AuditQuery) ([]audit.Event, error)
 	Lead(ctx context.Context, name string) (fence int64, ok bool, err error)
+	PutRun(ctx context.Context, run store.Run, keep store.Retention, fence int64) (id int64, err error)
 	MirrorsCompleted(ctx context.Context) (map[directory.SourceID]time.Time, error)
 }
 
@@ -71,6 +72,8 @@ type Config struct {
 	// Files are the SHA-256 digests of the files that Rules and Model are made from,
 	// by name: a plan that was written down is of these files and no others.
 	Files map[string]string
+	// KeepRuns says which runs are kept; what is zero in it has a default.
+	KeepRuns store.Retention
 }
 
 // Syncer keeps the environments as directories and files say. It is safe for
@@ -109,6 +112,11 @@ type Syncer struct {
 	// recordedStale is what the audit log has of each source.
 	recordedStale map[directory.SourceID]bool
 
+	// runsMu guards failing, the runs that were kept last of sources that fail, and is
+	// held while a run is kept.
+	runsMu  sync.Mutex
+	failing map[string]store.Run
+
 	statusMu sync.Mutex
 	sources  map[directory.SourceID]*SourceStatus
 	planned  PlanStatus
@@ -128,8 +136,8 @@ type SyncerOptions struct {
 func New(st Store, t Tenant, c Config, o SyncerOptions) *Syncer {
 	s := &Syncer{
 		store: st, tenant: t, log: o.Logger, now: o.Now, leadPause: leadPause, config: c, applied: o.Applied,
-		recordedStale: map[directory.SourceID]bool{},
-		replaced:      make(chan struct{}, 1), reading: sourceLocks{locks: map[directory.SourceID]*sync.Mutex{}},
+		recordedStale: map[directory.SourceID]bool{}, failing: map[string]store.Run{},
+		replaced: make(chan struct{}, 1), reading: sourceLocks{locks: map[directory.SourceID]*sync.Mutex{}},
 		mirror: NewMirror(st), dirty: map[mapping.Key]struct{}{}, full: true,
 		sources: map[directory.SourceID]*SourceStatus{},
 	}
@@ -194,12 +202,15 @@ type Options struct {
 	Exactly *PlanRef
 	// Progress, if set, is called after each page, from several goroutines.
 	Progress func(Progress)
+
+	cause store.RunCause // zero: somebody asks
 }
 
 // Progress is how far the reading of a source has come.
 type Progress struct {
 	Source  directory.SourceID
 	Mode    directory.Mode
+	Pages   int
 	Objects int
 	Edges   int
 	Elapsed time.Duration
@@ -212,6 +223,8 @@ type Report struct {
 	Plan     *Plan
 	Revision access.Revision // of the last commit; 0: nothing was committed
 	Applied  bool            // something was
+
+	began time.Time
 }
 
 // SourceReport is what became of one source's round.
@@ -221,6 +234,8 @@ type SourceReport struct {
 	Problems     []directory.Problem
 	ProblemCount int
 	Err          error
+
+	changed store.MirrorChanges
 }
 
 // Plan reads the sources into the mirrors and makes the plan, without applying
@@ -231,18 +246,30 @@ func (s *Syncer) Plan(ctx context.Context, o Options) (Report, error) {
 	if report.Sources == nil && err != nil {
 		return report, err
 	}
+	var planErr error
+	report.Plan, planErr = s.planOnly(ctx)
+	outcome := planErr
+	if planErr == nil && !report.Plan.Empty() {
+		outcome = errOnlyPlanned
+	}
+	s.keep(ctx, s.newRun(o, &report), report.Plan, outcome)
+	return report, errors.Join(planErr, err)
+}
+
+// planOnly makes the plan and leaves it at that.
+func (s *Syncer) planOnly(ctx context.Context) (plan *Plan, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.leads {
-		return report, ErrNotLeading
+		return nil, ErrNotLeading
 	}
-	planErr := s.tenant.Read(func(v tenant.View) error {
+	err = s.tenant.Read(func(v tenant.View) error {
 		var err error
-		report.Plan, err = s.plan(ctx, v)
-		s.again(report.Plan)
+		plan, err = s.plan(ctx, v)
+		s.again(plan)
 		return err
 	})
-	return report, errors.Join(planErr, err)
+	return plan, err
 }
 
 // Sync reads the sources, plans and applies. A source that cannot be read leaves
@@ -263,8 +290,10 @@ const maxPlans = 10
 // commit applies plans until there is nothing to change, and publishes what became
 // of it. The report has the first, or the one that is held.
 func (s *Syncer) commit(ctx context.Context, o Options, report *Report) error {
+	r := s.newRun(o, report)
 	for range maxPlans {
-		plan, done, err := s.apply(ctx, o)
+		plan, done, err := s.apply(ctx, o, r)
+		s.keep(ctx, r, plan, err)
 		if report.Plan == nil || err != nil {
 			report.Plan = plan
 		}
@@ -284,6 +313,7 @@ func (s *Syncer) commit(ctx context.Context, o Options, report *Report) error {
 			return err
 		}
 		o.Accept = ""
+		r = r.follows(s.now())
 	}
 	return nil
 }
@@ -357,7 +387,7 @@ func (s *Syncer) read(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Sources: []SourceReport{}}
+	report := Report{Sources: []SourceReport{}, began: s.now()}
 	if o.NoRead || o.Exactly != nil {
 		return report, nil
 	}
@@ -412,18 +442,23 @@ func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) S
 	defer cancel()
 	began := s.now()
 	report := SourceReport{Progress: Progress{Source: c.ID}}
-	s.statusOf(c.ID, func(st *SourceStatus) { st.State, st.Reading = StateReading, 0 })
+	s.beginReading(c.ID, began)
 	s.beginWaiting(c.ID)
 	err := s.readRound(ctx, c, func(r *Round) {
+		report.Pages++
 		report.Mode, report.Objects, report.Edges, report.Done = r.mode, r.objects, r.edges, r.done
 		report.Problems, report.ProblemCount = r.problems, r.problemCount
 		report.Elapsed = s.now().Sub(began)
-		s.statusOf(c.ID, func(st *SourceStatus) { st.Reading = r.objects })
+		s.statusOf(c.ID, func(st *SourceStatus) {
+			st.Reading = r.objects
+			st.Running = &Running{Mode: r.mode.String(), Since: began, Pages: report.Pages, Objects: r.objects, Edges: r.edges, Of: r.had}
+		})
 		if progress != nil {
 			progress(report.Progress)
 		}
 	})
 	report.Elapsed = s.now().Sub(began)
+	report.changed = s.changed(c.ID)
 	s.endWaiting(c.ID, err)
 	if m, ok := c.Reader.(directory.Metered); ok {
 		usage := m.Usage()
@@ -563,7 +598,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		loops, stop := context.WithCancel(ctx)
 		var wait sync.WaitGroup
-		wait.Go(func() { _ = s.reconcile(loops, Options{NoRead: true}) }) // it logs; nothing is read here
+		wait.Go(func() { _ = s.reconcile(loops, Options{NoRead: true, cause: store.CauseFiles}) }) // it logs; nothing is read here
 		wait.Go(func() { s.watchEnds(loops) })
 		wait.Go(func() { s.watchAges(loops) })
 		for _, c := range sources {
@@ -608,8 +643,9 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 	failures.InitialInterval, failures.MaxInterval = firstPause, longestPause
 	failures.Multiplier, failures.RandomizationFactor = 2, 0.25
 	failures.Reset()
+	cause := store.CauseInterval
 	for {
-		err := s.reconcile(ctx, Options{Sources: []directory.SourceID{c.ID}})
+		err := s.reconcile(ctx, Options{Sources: []directory.SourceID{c.ID}, cause: cause})
 		if ctx.Err() != nil {
 			return
 		}
@@ -643,7 +679,9 @@ func (s *Syncer) loop(ctx context.Context, c Source) {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
+			cause = store.CauseInterval
 		case <-woken: // what comes while a round runs is the next one's, together
+			cause = store.CauseNotification
 		}
 	}
 }

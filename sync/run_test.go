@@ -26,6 +26,7 @@ type idle struct {
 	commits atomic.Int64
 	mu      sync.Mutex
 	events  []audit.Event // that were recorded
+	runs    []store.Run   // that were kept by themselves
 }
 
 func (i *idle) LoadMirror(context.Context, directory.SourceID, func(store.MirrorRow) error) (store.MirrorStatus, error) {
@@ -68,6 +69,12 @@ func (i *idle) Commit(_ context.Context, c store.Commit) (store.Committed, error
 }
 func (i *idle) CommittedAt(context.Context, access.Revision) (time.Time, error) {
 	return time.Time{}, nil
+}
+func (i *idle) PutRun(_ context.Context, r store.Run, _ store.Retention, _ int64) (int64, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.runs = append(i.runs, r)
+	return int64(len(i.runs)), nil
 }
 func (i *idle) Watch(context.Context, func()) error { return nil }
 func (i *idle) MirrorsCompleted(context.Context) (map[directory.SourceID]time.Time, error) {

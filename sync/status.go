@@ -10,6 +10,7 @@ import (
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/mapping"
+	"github.com/ambit-iam/ambit/store"
 )
 
 // State is what a source is doing.
@@ -37,7 +38,9 @@ type SourceStatus struct {
 	Unapplied time.Time `json:"unapplied_since,omitzero"`
 	Size
 	// Reading is how many objects the round in progress has read.
-	Reading  int       `json:"reading,omitempty"`
+	Reading int `json:"reading,omitempty"`
+	// Running is how far the round in progress has come, nil while there is none.
+	Running  *Running  `json:"running,omitempty"`
 	Failures int       `json:"failures,omitempty"` // since the last complete round
 	Error    string    `json:"error,omitempty"`    // of the last round
 	Next     time.Time `json:"next,omitzero"`
@@ -52,6 +55,19 @@ type SourceStatus struct {
 	denial     Denial
 	// Usage is what reading has cost, of sources that count it (Rule GRAPH-26).
 	Usage *directory.Usage `json:"usage,omitempty"`
+}
+
+// Running is how far a round has come.
+type Running struct {
+	Mode  string    `json:"mode"` // full or delta
+	Since time.Time `json:"since"`
+	// Pages, Objects and Edges are what was read so far.
+	Pages   int `json:"pages"`
+	Objects int `json:"objects"`
+	Edges   int `json:"edges"`
+	// Of is how many objects were mirrored at its beginning: about what a full round
+	// has to read.
+	Of int `json:"of"`
 }
 
 // The states of the newest plan.
@@ -145,13 +161,35 @@ func (s *Syncer) measure(id directory.SourceID) {
 	s.statusOf(id, func(st *SourceStatus) { st.Size, st.Completed = size, src.completed })
 }
 
+// beginReading publishes that a round begins.
+func (s *Syncer) beginReading(id directory.SourceID, at time.Time) {
+	s.mu.Lock()
+	if src := s.mirror.sources[id]; src != nil {
+		src.changed = store.MirrorChanges{}
+	}
+	s.mu.Unlock()
+	s.statusOf(id, func(st *SourceStatus) {
+		st.State, st.Reading, st.Running = StateReading, 0, &Running{Since: at}
+	})
+}
+
+// changed is what was stored of a source since its round began.
+func (s *Syncer) changed(id directory.SourceID) store.MirrorChanges {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if src := s.mirror.sources[id]; src != nil {
+		return src.changed
+	}
+	return store.MirrorChanges{}
+}
+
 // finishRound publishes what became of a round.
 func (s *Syncer) finishRound(r SourceReport) {
 	s.mu.Lock()
 	s.measure(r.Source)
 	s.mu.Unlock()
 	s.statusOf(r.Source, func(st *SourceStatus) {
-		st.Reading = 0
+		st.Reading, st.Running = 0, nil
 		if r.Err != nil {
 			st.State, st.Error = StateFailed, r.Err.Error()
 			st.Failures++

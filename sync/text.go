@@ -19,11 +19,14 @@ const maxLines = 20
 
 // WriteText prints the plan for people: what comes (+), changes (~) and goes (-),
 // the access gained and lost, what is to be known, and what to do if it is held.
-func (p *Plan) WriteText(w io.Writer, at time.Time) error {
+func (p *Plan) WriteText(w io.Writer, at time.Time) error { return p.writeText(w, at, true) }
+
+// writeText is WriteText; effects tells whether to work out who gains and loses what.
+func (p *Plan) writeText(w io.Writer, at time.Time, effects bool) error {
 	t := &textWriter{w: w}
 	if p.Empty() {
 		t.line("Nothing to change: the environments are as the directories and %s say.", map[bool]string{true: "these files", false: "files"}[p.whatIf])
-	} else if err := p.writeChanges(t, at); err != nil {
+	} else if err := p.writeChanges(t, at, effects); err != nil {
 		return err
 	}
 	writeFindings(t, p.Findings)
@@ -35,14 +38,16 @@ func (p *Plan) WriteText(w io.Writer, at time.Time) error {
 	return t.err
 }
 
-func (p *Plan) writeChanges(t *textWriter, at time.Time) error {
-	effects, err := p.Access(at)
-	if err != nil {
-		return err
-	}
+func (p *Plan) writeChanges(t *textWriter, at time.Time, effects bool) error {
 	byEnvironment := map[access.EnvironmentID]EnvironmentAccess{}
-	for _, e := range effects {
-		byEnvironment[e.Environment] = e
+	if effects {
+		all, err := p.Access(at)
+		if err != nil {
+			return err
+		}
+		for _, e := range all {
+			byEnvironment[e.Environment] = e
+		}
 	}
 	for i := range p.Environments {
 		e := &p.Environments[i]
@@ -65,6 +70,9 @@ func (p *Plan) writeChanges(t *textWriter, at time.Time) error {
 			}
 		}
 		byEnvironment[e.Environment].write(t)
+		if !effects {
+			t.line("  Access gained and lost: left out, of a plan this large")
+		}
 		t.line("")
 	}
 	return nil

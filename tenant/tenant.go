@@ -201,6 +201,9 @@ type Changeset struct {
 	First func() (audit.Event, error)
 	Reply *store.Reply
 	Fence int64
+	// Run and KeepRuns are those of store.Commit; a run alone commits nothing.
+	Run      func() store.Run
+	KeepRuns store.Retention
 }
 
 // Update judges on the newest revision and commits what judge returns, with what
@@ -237,6 +240,7 @@ func (t *Tenant) Update(ctx context.Context, judge func(View) (Changeset, error)
 		making.Go(func() { next, nextErr = t.prepare(v.Revision+1, byEnvironment) })
 		done, err := t.store.Commit(ctx, store.Commit{
 			Base: v.Revision, At: v.Now, Changes: all, Events: append(set.Events, events...), First: set.First, Reply: set.Reply, Fence: set.Fence,
+			Run: set.Run, KeepRuns: set.KeepRuns,
 		})
 		making.Wait()
 		switch {

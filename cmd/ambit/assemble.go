@@ -265,7 +265,10 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	defer d.mu.Unlock()
 	d.files, d.rules, d.notices = f, rules, notices
 	d.reloads++
-	out := dirsync.Config{Rules: rules, Model: f.model, Files: f.digests(d.config)}
+	out := dirsync.Config{
+		Rules: rules, Model: f.model, Files: f.digests(d.config),
+		KeepRuns: store.Retention{Runs: d.config.Sync.KeepRuns, Age: time.Duration(d.config.Sync.KeepRunsFor)},
+	}
 	for _, s := range d.config.Sources {
 		source := dirsync.Source{
 			ID: s.ID, Reader: readers[s.ID], Interval: time.Duration(d.config.Sync.Interval), StaleAfter: time.Duration(s.StaleAfter),

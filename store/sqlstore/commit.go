@@ -81,6 +81,15 @@ func (db *DB) Commit(ctx context.Context, c store.Commit) (store.Committed, erro
 		if err := db.record(ctx, tx, h, done, digest, events); err != nil {
 			return err
 		}
+		if c.Run != nil {
+			run := c.Run()
+			if run.Result == store.RunApplied {
+				run.Revision = done.Revision
+			}
+			if _, err := db.putRun(ctx, tx, run, c.KeepRuns); err != nil {
+				return err
+			}
+		}
 		return db.keep(ctx, tx, c.Reply, done.At)
 	})
 	if err != nil {
@@ -320,9 +329,14 @@ func printable(e audit.Event) audit.Event {
 		&e.Actor.ID, &e.Actor.Name, &e.Actor.OnBehalfOf, &e.Actor.Address, &e.Operation, (*string)(&e.Environment),
 		&e.Object, &e.Reason, &e.Correlation,
 	} {
-		*s = strings.ReplaceAll(strings.ToValidUTF8(*s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
+		*s = storable(*s)
 	}
 	return e
+}
+
+// storable replaces what PostgreSQL cannot keep.
+func storable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
 }
 
 // keep stores the answer of a request with an idempotency key.

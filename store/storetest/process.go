@@ -87,7 +87,10 @@ func (k task) run(out io.Writer, in io.Reader) error {
 	}
 	lines := bufio.NewScanner(in)
 	for {
-		c := store.Commit{Base: from.Revision, At: start, Events: []audit.Event{event("killed")}}
+		c := store.Commit{
+			Base: from.Revision, At: start, Events: []audit.Event{event("killed")},
+			Run: func() store.Run { return applied("one") }, KeepRuns: keepAll,
+		}
 		for _, o := range everyKind("dev", fmt.Sprint("version ", from.Revision)) {
 			c.Changes = append(c.Changes, access.Put(o))
 		}
@@ -159,6 +162,12 @@ func Killed(t *testing.T, p Place) {
 		acknowledged = newest.Revision
 		_, err = db.Verify(t.Context(), nil)
 		require.NoError(t, err)
+		runs, err := db.Runs(t.Context(), store.RunQuery{})
+		require.NoError(t, err)
+		require.Len(t, runs, int(newest.Revision), "a commit has its run, and no other is there (Rule PLAN-7)")
+		for i, run := range runs {
+			require.Equal(t, newest.Revision-access.Revision(i), run.Revision)
+		}
 		require.NoError(t, db.Close())
 	}
 	require.Positive(t, acknowledged)

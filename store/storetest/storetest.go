@@ -64,6 +64,7 @@ func Run(t *testing.T, place func(testing.TB) Place) {
 		{"what clients push is kept, found and followed (Rules SCIM-2, SCIM-8, REL-3)", pushed},
 		{"a push is whole or absent (Rule REL-2)", pushFaults},
 		{"a leader that was replaced commits nothing (Rule REL-6)", fences},
+		{"runs are kept with their plans, within bounds (Rule PLAN-7)", runs},
 		{"the clock's watermark never goes back (Rule JIT-21)", watermark},
 		{"the one-time credential is used once", bootstrap},
 		{"verify finds every edit (Rule AUD-5)", tampering},
@@ -534,6 +535,7 @@ func faulty(t *testing.T, p Place) {
 				Base: from.Revision, At: start, Events: []audit.Event{event("one"), event("two")},
 				Changes: append(puts(everyKind("dev", fmt.Sprint("new", round))), access.Put(access.User{Environment: "new", ID: access.UserID(fmt.Sprint(round))})),
 				Reply:   &store.Reply{Caller: "ada", Method: "POST", Path: "/", Key: fmt.Sprint(round), Expires: time.Now().Add(time.Hour)},
+				Run:     func() store.Run { return applied("one") }, KeepRuns: keepAll,
 			}
 			faults.arm(n, after)
 			done, err := db.Commit(t.Context(), c)
@@ -549,6 +551,9 @@ func faulty(t *testing.T, p Place) {
 			require.Zero(t, done)
 			newest, err := db.Newest(t.Context())
 			require.NoError(t, err)
+			told, err := db.Runs(t.Context(), store.RunQuery{Limit: 1000})
+			require.NoError(t, err)
+			require.Len(t, told, int(newest.Revision)-1, "a commit has its run, and no other is there (Rule PLAN-7)")
 			if newest == from {
 				require.Equal(t, before, dump(t, db), "statement %d", n)
 				require.ErrorIs(t, replyErr, store.ErrNotFound)
@@ -882,6 +887,11 @@ func fences(t *testing.T, p Place) {
 	page = mirrorPage("two")
 	page.Fence = fence
 	require.ErrorIs(t, db.CommitMirror(t.Context(), page), store.ErrFenced)
+	_, err = db.PutRun(t.Context(), applied("one"), keepAll, fence)
+	require.ErrorIs(t, err, store.ErrFenced)
+	told, err := db.Runs(t.Context(), store.RunQuery{})
+	require.NoError(t, err)
+	require.Empty(t, told)
 	require.NotContains(t, loadMirror(t, db), "two")
 	lead.Fence = next
 	_, err = db.Commit(t.Context(), lead)
