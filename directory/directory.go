@@ -317,6 +317,12 @@ type Watcher interface {
 	Watch(ctx context.Context, start Start, changed func()) error
 }
 
+// Follower is a Reader that chooses how it follows its source's changes.
+type Follower interface {
+	// Follows says in words which way the last round took; "" before the first.
+	Follows() string
+}
+
 // Usage is what reading a source has cost since its connector was made.
 type Usage struct {
 	Requests int64 `json:"requests"` // on the wire, those for tokens and those repeated included

@@ -460,6 +460,9 @@ func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) S
 	report.Elapsed = s.now().Sub(began)
 	report.changed = s.changed(c.ID)
 	s.endWaiting(c.ID, err)
+	if f, ok := c.Reader.(directory.Follower); ok {
+		s.follows(c.ID, f.Follows())
+	}
 	if m, ok := c.Reader.(directory.Metered); ok {
 		usage := m.Usage()
 		s.statusOf(c.ID, func(st *SourceStatus) { st.Usage = &usage })
@@ -472,6 +475,16 @@ func (s *Syncer) round(ctx context.Context, c Source, progress func(Progress)) S
 	}
 	s.finishRound(report)
 	return report
+}
+
+// follows publishes how a source's changes are followed, and logs when that becomes
+// another: a weaker way is not taken in silence (Rule LDAP-3).
+func (s *Syncer) follows(id directory.SourceID, way string) {
+	before := ""
+	s.statusOf(id, func(st *SourceStatus) { before, st.Follows = st.Follows, way })
+	if way != before {
+		s.log.Info("changes are followed", "source", id, "by", way, "before", before)
+	}
 }
 
 // maxExpired is how many cursors may turn out to be expired in one round: that of

@@ -53,6 +53,8 @@ type SourceStatus struct {
 	waiting    waiting
 	staleAfter time.Duration
 	denial     Denial
+	// Follows is how changes are followed, of sources with several ways (Rule LDAP-3).
+	Follows string `json:"follows,omitempty"`
 	// Usage is what reading has cost, of sources that count it (Rule GRAPH-26).
 	Usage *directory.Usage `json:"usage,omitempty"`
 }

@@ -857,3 +857,30 @@ func TestSync_an_unknown_source_is_refused(t *testing.T) {
 	_, err := r.sync.Sync(t.Context(), Options{Sources: []directory.SourceID{"nope"}})
 	require.ErrorContains(t, err, `there is no source "nope"`)
 }
+
+// chooser is a source with several ways of following its changes.
+type chooser struct {
+	*fake
+	way string
+}
+
+func (c *chooser) Follows() string { return c.way }
+
+func TestRule_LDAP_3_the_way_in_which_changes_are_followed_is_logged(t *testing.T) {
+	r := newRig(t, modelFile, rulesFile)
+	r.source.says(directory.Full, company()...)
+	source := &chooser{r.source, "content synchronisation"}
+	c := r.config()
+	c.Sources[0].Reader = source
+	r.sync.Replace(c)
+	logged := func() int { return strings.Count(r.log.String(), "changes are followed") }
+	r.mustSync()
+	r.mustSync()
+	require.Equal(t, 1, logged(), "once")
+	require.Contains(t, r.log.String(), `by="content synchronisation"`)
+	source.way = "timestamps"
+	r.mustSync()
+	require.Equal(t, 2, logged())
+	require.Contains(t, r.log.String(), `by=timestamps before="content synchronisation"`, "a weaker way is told of")
+	require.Equal(t, "timestamps", r.sync.Status().Sources[0].Follows)
+}

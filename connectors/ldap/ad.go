@@ -37,6 +37,7 @@ type ActiveDirectory struct {
 	now     func() time.Time
 	// nextEnd is when the next membership ends by itself, in Unix seconds.
 	nextEnd atomic.Int64
+	way     atomic.Value // a string: how the last round followed changes
 }
 
 // NewAD makes a source of a valid configuration; it does not connect.
@@ -234,6 +235,27 @@ func (s *ActiveDirectory) method(d domain) (string, error) {
 	return byUSN, nil
 }
 
+// way says what a method is to the account.
+func (d domain) way(method string) string {
+	switch {
+	case method == dirSync && d.restricted:
+		return "DirSync with what the account may see; what is gone by a list of all ids"
+	case method == dirSync:
+		return "DirSync, with the right Replicating Directory Changes; what is gone by its tombstones, once it has shown one, and before by a list of all ids"
+	case method == byUSN:
+		return "uSNChanged, and what is gone by a list of all ids"
+	case method == everything:
+		return methods[everything]
+	}
+	return "" // there is none
+}
+
+// Follows is how the last round followed changes (Rules AD-1, LDAP-3).
+func (s *ActiveDirectory) Follows() string {
+	way, _ := s.way.Load().(string)
+	return way
+}
+
 // adRound is one round.
 type adRound struct {
 	*round
@@ -318,6 +340,7 @@ func (r *adRound) run(last adCursor, attributes []string) error {
 		return err
 	}
 	method, err := s.method(r.domain)
+	s.way.Store(r.domain.way(method))
 	if err != nil {
 		return err
 	}

@@ -104,16 +104,7 @@ func (s *ActiveDirectory) probe(c *connection) ([]string, error) {
 	if err != nil {
 		return facts, err
 	}
-	switch {
-	case method == dirSync && d.restricted:
-		facts = append(facts, "changes are followed by DirSync with what the account may see; what is gone by a list of all ids")
-	case method == dirSync:
-		facts = append(facts, "changes are followed by DirSync, with the right Replicating Directory Changes; what is gone by its tombstones, once it has shown one, and before by a list of all ids")
-	case method == byUSN:
-		facts = append(facts, "changes are followed by uSNChanged, and what is gone by a list of all ids")
-	default:
-		facts = append(facts, "everything is read each time")
-	}
+	facts = append(facts, "changes are followed by "+d.way(method))
 	switch all, err := c.maySeeSecrets(d.base); {
 	case err != nil:
 		return facts, err

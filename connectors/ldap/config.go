@@ -36,9 +36,9 @@ type Config struct {
 	// first that the server offers is taken; one that is named and not offered is an
 	// error (Rule LDAP-3).
 	Changes string `yaml:"changes"`
-	// UniqueID is the operational attribute that names entries for good: entryUUID,
-	// or nsUniqueId for 389 Directory Server; entryUUID where it is absent. Another
-	// one makes everybody somebody else (Rules SRC-4, LDAP-11).
+	// UniqueID is the attribute that names entries for good: entryUUID, nsUniqueId for
+	// 389 Directory Server, or ipaUniqueID for FreeIPA; entryUUID where it is absent.
+	// Another one makes everybody somebody else (Rules SRC-4, LDAP-11).
 	UniqueID string `yaml:"unique_id"`
 	// Referrals are the URLs of servers that references may lead to; any other makes
 	// the read incomplete (Rule LDAP-7). They are spoken to as this one is, with the
@@ -96,6 +96,10 @@ type Users struct {
 	// attribute that only they have, such as pwdAccountLockedTime, and "name=value"
 	// one that has this value. Empty: accounts have no such mark.
 	Disabled string `yaml:"disabled"`
+	// Expires is an attribute with the day from which the account may not be used,
+	// counted from 1970-01-01 as shadowExpire does, or with the instant, in generalized
+	// time, as krbPrincipalExpiration does (Rule LDAP-13). Empty: accounts do not end.
+	Expires string `yaml:"expires"`
 	// Guest marks guests, as "name=value".
 	Guest string `yaml:"guest"`
 }
@@ -220,12 +224,12 @@ func (c Config) Validate() error {
 	}
 	switch idForm(c.UniqueID) {
 	case "", entryUUID:
-	case nsUniqueID:
+	case nsUniqueID, ipaUniqueID:
 		if c.Changes == contentSync {
-			fault("changes: content_sync goes by entryUUID, and unique_id is nsUniqueId; leave changes out")
+			fault("changes: content_sync goes by entryUUID, and unique_id is %s; leave changes out", c.UniqueID)
 		}
 	default:
-		fault("unique_id: want entryUUID or nsUniqueId, not %q", c.UniqueID)
+		fault("unique_id: want entryUUID, nsUniqueId or ipaUniqueID, not %q", c.UniqueID)
 	}
 	if c.FullHours < 0 {
 		fault("full_hours: want a positive number")

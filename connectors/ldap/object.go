@@ -1,10 +1,12 @@
 package ldap
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/ambit-iam/ambit/directory"
@@ -15,6 +17,7 @@ type role struct {
 	id, manager     bool
 	version         bool     // of the entry's state
 	disabled, guest string   // the value that marks the account; anyValue for each
+	expires         bool     // it tells when the account ends
 	first           []string // the names under which rules find its first value
 	all             []string // the names under which rules ask for all its values
 	members         byte     // of how it names members: see the constants
@@ -91,6 +94,7 @@ func (c Config) newShape(kind directory.Kind, extra []string) *shape {
 		disabled, value := mark(u.Disabled)
 		set(disabled, func(r *role) { r.disabled = value })
 		s.tellsEnabled = disabled != ""
+		set(u.Expires, func(r *role) { r.expires = true })
 		guest, value := mark(u.Guest)
 		set(guest, func(r *role) { r.guest = value })
 	} else {
@@ -136,12 +140,14 @@ func (s *shape) attributes() []string {
 	return names
 }
 
-// idForm is the operational attribute that names an entry for good (Rule LDAP-11).
+// idForm is the attribute that names an entry for good (Rule LDAP-11). It is asked
+// for by name: servers keep it among those that * does not stand for.
 type idForm string
 
 const (
-	entryUUID  idForm = "entryUUID"
-	nsUniqueID idForm = "nsUniqueId"
+	entryUUID   idForm = "entryUUID"
+	nsUniqueID  idForm = "nsUniqueId"
+	ipaUniqueID idForm = "ipaUniqueID"
 )
 
 // entryCSN is another after each change of the entry, where the server has it.
@@ -198,7 +204,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 	if s.stamps != nil {
 		s.stamps.see(e)
 	}
-	enabled, guest, version := true, false, ""
+	enabled, guest, version, spoilt := true, false, "", false
 	members := directory.Members{Relation: directory.Member, Whole: true}
 	owners := directory.Members{Relation: directory.Owner, Whole: true}
 	for _, a := range e.attributes {
@@ -233,6 +239,15 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		if r.guest != "" && marks(a, r.guest) {
 			guest = true
 		}
+		if r.expires && len(a.values) > 0 {
+			switch end, err := accountEnd(a.values[0]); {
+			case err != nil:
+				spoilt = true
+				problem(a, fmt.Sprintf("%v; the account stays as it was", err))
+			case !end.IsZero():
+				o.Attributes[directory.AttrExpires] = []string{end.Format(time.RFC3339Nano)}
+			}
+		}
 		if len(r.first) == 0 && len(r.all) == 0 {
 			continue
 		}
@@ -260,6 +275,9 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 	for i := problems; i < len(page.Problems); i++ {
 		page.Problems[i].Object = o.ID
 	}
+	if spoilt { // Rule SRC-10
+		return nil
+	}
 	if s.kind == directory.KindGroup {
 		o.Attributes[directory.AttrGroupKind] = []string{"security"}
 		members.Group, owners.Group = o.ID, o.ID
@@ -283,6 +301,28 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 func marks(a attribute, value string) bool {
 	return value == anyValue && len(a.values) > 0 ||
 		slices.ContainsFunc(a.values, func(v string) bool { return strings.EqualFold(v, value) })
+}
+
+// accountEnd reads when an account ends; the zero time: it does not.
+func accountEnd(value string) (time.Time, error) {
+	if strings.HasSuffix(value, "Z") {
+		end, err := time.Parse(generalizedTime, value) // with a fraction of a second, too
+		if err != nil {
+			return end, fmt.Errorf("%q is no time, such as 20261231235959Z", value)
+		}
+		return end, nil
+	}
+	const lastDay = 2932896 // 9999-12-31
+	switch day, err := strconv.Atoi(value); {
+	case err != nil || day > lastDay || day < -1:
+		return time.Time{}, fmt.Errorf("%q is neither a day, counted from 1970-01-01, nor a time, such as 20261231235959Z", value)
+	case day == 0: // to some programs that is the first day, to others no end (shadow(5))
+		return time.Time{}, errors.New("0 is taken for no end by some and for one long ago by others; write -1 or the day")
+	case day == -1:
+		return time.Time{}, nil
+	default:
+		return time.Unix(int64(day)*86400, 0).UTC(), nil
+	}
 }
 
 // texts returns the values that are text, sorted: LDAP gives them in no order.

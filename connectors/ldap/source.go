@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -22,6 +23,7 @@ type Source struct {
 	config Config
 	others []*dialer // to where references may lead
 	now    func() time.Time
+	way    atomic.Value // a string: how the last round followed changes
 }
 
 // New makes a source of a valid configuration; it does not connect.
@@ -148,6 +150,7 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 	defer c.close()
 	r := &round{connection: c, begin: begin, yield: yield}
 	method, err := s.method(c)
+	s.way.Store(methods[method])
 	switch {
 	case err != nil:
 	case method == contentSync:
@@ -443,6 +446,12 @@ func (c *connection) search(request *ldap.SearchRequest, take, between func(mess
 		return nil, fmt.Errorf("%w: the server refers to %s, and only the configured server is asked, or those of referrals (Rule LDAP-7)", directory.ErrIncomplete, result.Referrals[0])
 	}
 	return result, nil
+}
+
+// Follows is how the last round followed changes (Rule LDAP-3).
+func (s *Source) Follows() string {
+	way, _ := s.way.Load().(string)
+	return way
 }
 
 // methods say what the ways of following changes are.

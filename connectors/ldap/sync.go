@@ -83,7 +83,7 @@ type refresh struct {
 	there map[directory.ObjectID]struct{}
 	// dynamic are groups that it is not for.
 	dynamic []found
-	said  bool // the server said anything
+	said    bool // the server said anything
 	// listed: it named all there is (the present phase, Rule LDAP-17).
 	listed bool
 

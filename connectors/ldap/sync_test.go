@@ -372,6 +372,11 @@ func TestRule_LDAP_3_the_method_is_chosen_by_what_the_server_offers(t *testing.T
 	facts, err := source(t, c).Probe(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, strings.Join(facts, "\n"), "changes are followed by modifyTimestamp")
+	read := source(t, c)
+	require.Empty(t, read.Follows())
+	_, err = sourcetest.Collect(t.Context(), read, directory.Start{})
+	require.NoError(t, err)
+	require.Equal(t, methods[timestamps], read.Follows(), "which the log has")
 	c.Changes = contentSync
 	_, err = source(t, c).Probe(t.Context())
 	require.ErrorContains(t, err, "the overlay syncprov", "a weaker one is not taken in silence")

@@ -46,13 +46,16 @@ const (
 )
 
 // slapdConfig is for slapadd and slapd alike. Debian's schemas are used as they
-// are; ppolicy is loaded for its attribute pwdAccountLockedTime.
+// are; ppolicy is loaded for its attribute pwdAccountLockedTime. ipaUniqueID is
+// FreeIPA's.
 const slapdConfig = `
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
 include /etc/ldap/schema/nis.schema
 include /etc/ldap/schema/dyngroup.schema
+attributetype ( 2.16.840.1.113730.3.8.3.1 NAME 'ipaUniqueID' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+objectclass ( 1.1.1 NAME 'ipaObject' AUXILIARY MUST ipaUniqueID )
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload ppolicy
