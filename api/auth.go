@@ -94,6 +94,18 @@ func (s *Server) self(state *access.State, p principal) (access.User, bool) {
 	return state.UserByLogin(p.claim)
 }
 
+// own tells which accounts of any environment are the caller's own; nil for callers
+// who are no person with a sign-in.
+func (s *Server) own(p principal) func(access.User) bool {
+	if p.claim == "" {
+		return nil
+	}
+	if source := s.verifier.config.Source; source != "" {
+		return func(u access.User) bool { return u.ID == access.UserID(source+":"+p.claim) }
+	}
+	return func(u access.User) bool { return access.Fold(u.Login) == access.Fold(p.claim) }
+}
+
 // errUnauthenticated refuses a token. Its text goes to the caller, so it says
 // what is wrong and never repeats the token.
 type errUnauthenticated struct{ reason string }

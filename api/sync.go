@@ -85,7 +85,7 @@ func (s *Server) syncStatus(context.Context, *struct{}) (*struct{ Body dirsync.S
 
 func (s *Server) options(ctx context.Context, r SyncRequest) dirsync.Options {
 	return dirsync.Options{
-		Sources: r.Sources, NoRead: r.NoRead, Accept: r.AcceptPlan, AcceptReads: r.AcceptRead, Reason: r.Reason, Actor: caller(ctx).Actor, Exactly: r.Plan,
+		Sources: r.Sources, NoRead: r.NoRead, Accept: r.AcceptPlan, AcceptReads: r.AcceptRead, Reason: r.Reason, Actor: caller(ctx).Actor, Own: s.own(caller(ctx)), Exactly: r.Plan,
 	}
 }
 
@@ -109,7 +109,11 @@ func (s *Server) synchronize(ctx context.Context, in *struct{ Body SyncRequest }
 // synced is the answer to a sync that ended so.
 func (s *Server) synced(report dirsync.Report, err error, details bool) (*struct{ Body SyncAnswer }, error) {
 	var held *dirsync.Held
+	var own *dirsync.OwnGain
 	switch {
+	case errors.As(err, &own):
+		return nil, problem("self-approval", http.StatusForbidden, own.Error()).with("hint", own.Hint()).
+			with("digest", own.Held.Digest).with("accounts", own.Accounts).with("may", own.May)
 	case errors.Is(err, dirsync.ErrNoReason):
 		return nil, problem("reason-required", http.StatusUnprocessableEntity, dirsync.ErrNoReason.Error()+": the audit log keeps it").with("hint", "add --reason WHY, or reason to the request")
 	case errors.As(err, &held):

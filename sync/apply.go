@@ -70,6 +70,7 @@ const (
 	operationApplied  = "sync.plan.applied"
 	operationAccepted = "sync.plan.accepted" // applied although a guard held it, by a person's word
 	operationHeld     = "sync.plan.held"
+	operationOwn      = "sync.acceptance.refused" // it would give the person who accepts more access (Rule SEC-12)
 )
 
 // detail is what an audit event says of a plan.
@@ -314,7 +315,7 @@ func (s *Syncer) apply(ctx context.Context, o Options, r *run) (*Plan, store.Com
 			}
 		}
 		set := tenant.Changeset{Fence: s.fence}
-		if set.First, refused, err = s.judge(ctx, plan, o); err != nil {
+		if set.First, refused, err = s.judge(ctx, v, plan, o); err != nil {
 			return tenant.Changeset{}, err
 		}
 		if refused == nil && !plan.Empty() {
@@ -343,7 +344,7 @@ func (s *Syncer) apply(ctx context.Context, o Options, r *run) (*Plan, store.Com
 
 // judge decides whether a plan is applied: refused says why not. The event, if
 // any, is what is to be recorded; a held plan is recorded once, not at every round.
-func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event func() (audit.Event, error), refused, err error) {
+func (s *Syncer) judge(ctx context.Context, v tenant.View, plan *Plan, o Options) (event func() (audit.Event, error), refused, err error) {
 	// A person who asked for the sync is who did it; the loop is the system.
 	actor := cmp.Or(o.Actor, audit.Actor{Kind: audit.System, ID: "sync"})
 	says := func(operation string, result audit.Result) func() (audit.Event, error) {
@@ -367,6 +368,11 @@ func (s *Syncer) judge(ctx context.Context, plan *Plan, o Options) (event func()
 	case o.Accept == held.Digest && !final && strings.TrimSpace(o.Reason) == "":
 		return nil, fmt.Errorf("%w: %w", ErrNoReason, held), nil
 	case o.Accept == held.Digest && !final:
+		if gain, err := plan.ownGain(v, held, o.Own); err != nil {
+			return nil, nil, err
+		} else if gain != nil {
+			return says(operationOwn, audit.Refused), gain, nil
+		}
 		known, err := s.recorded(ctx, held.Digest)
 		if err != nil {
 			return nil, nil, err

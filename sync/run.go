@@ -197,6 +197,9 @@ type Options struct {
 	// log.
 	Reason string
 	Actor  audit.Actor
+	// Own tells whether an account is Actor's own; nil where no account of theirs is
+	// known. Whoever accepts a plan must not gain by it (Rule SEC-12).
+	Own func(access.User) bool
 	// Exactly, if set, is the plan that is applied, and nothing besides: Sync is the
 	// error *Moved where it is not what a sync would do. Nothing is read.
 	Exactly *PlanRef

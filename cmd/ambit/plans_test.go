@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -214,4 +215,78 @@ func TestRule_PLAN_6_whoever_accepts_over_HTTP_says_why(t *testing.T) {
 	require.Len(t, events, 1)
 	require.Equal(t, "dissolved", events[0].Reason)
 	require.Equal(t, audit.User, events[0].Actor.Kind)
+}
+
+// TestRule_SEC_12_nobody_accepts_a_plan_that_gives_them_more lets somebody who
+// administers Ambit edit the mapping, and accept what comes of it: as the person who
+// has more by it, by the same account and by another one of theirs, and as somebody
+// else.
+func TestRule_SEC_12_nobody_accepts_a_plan_that_gives_them_more(t *testing.T) {
+	for name, c := range map[string]struct{ member, account string }{
+		"by the same account":          {"1", "staff:1"},
+		"by another of their accounts": {"5", "staff:5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := officeOf(t)
+			staff := strings.Replace(officeStaff, `"employee": "e4"}]`, `"employee": "e4"},
+  {"id": "5", "userName": "olga.second", "displayName": "Olga, too", "employee": "e1"}]`, 1)
+			require.NotEqual(t, officeStaff, staff)
+			o.says(strings.Replace(staff, `"groups": [`, `"groups": [{"id": "9", "displayName": "Managers", "members": []},`, 1))
+			o.done("olga", "/v1/sync", api.SyncRequest{})
+			edited := officeRules + `
+  - name: managers
+    match: {source: staff, group: Managers}
+    team: {environment: sales, business_unit: HQ, roles: [Sales Manager]}
+guards: {privileged: {roles: [Sales Manager], max: 0}}
+`
+			require.NoError(t, os.WriteFile(o.d.config.File("mapping.yaml"), []byte(edited), 0o600))
+			require.NoError(t, o.d.reload())
+			o.done("olga", "/v1/sync", api.SyncRequest{})
+			o.says(strings.Replace(staff, `"groups": [`, `"groups": [{"id": "9", "displayName": "Managers", "members": ["`+c.member+`"]},`, 1))
+			status, body := o.ask("olga", "/v1/sync", api.SyncRequest{})
+			require.Equal(t, http.StatusConflict, status, "%s", body)
+			digest := fmt.Sprint(o.refused("otto", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held").Members["digest"])
+			accept := api.SyncRequest{AcceptPlan: digest, Reason: "she is the new manager"}
+			status, body = o.ask("olga", "/v1/sync", accept)
+			p := &api.Problem{}
+			require.NoError(t, json.Unmarshal(body, p))
+			require.Equal(t, http.StatusForbidden, status, "%s", body)
+			require.Equal(t, "urn:ambit:problem:self-approval", p.Type)
+			require.Contains(t, p.Detail, "in environment sales")
+			require.Contains(t, fmt.Sprint(p.Members["accounts"]), c.account)
+			require.Equal(t, []any{"otto"}, p.Members["may"])
+			require.Contains(t, p.Members["hint"], "ask otto")
+			require.Equal(t, dirsync.PlanHeld, o.d.sync.Status().Plan.State)
+			events, err := o.d.store.Audit(t.Context(), store.AuditQuery{Operation: "sync.acceptance.refused"})
+			require.NoError(t, err)
+			require.Len(t, events, 1)
+			require.Equal(t, audit.Refused, events[0].Result)
+			require.Equal(t, "staff:1", events[0].Actor.ID)
+			require.True(t, o.done("otto", "/v1/sync", accept).Applied, "for whom it changes nothing")
+		})
+	}
+}
+
+// TestRule_SEC_12_where_everybody_gains_the_host_accepts accepts what gives all who
+// could accept more, on the host itself.
+func TestRule_SEC_12_where_everybody_gains_the_host_accepts(t *testing.T) {
+	o := officeOf(t)
+	edited := strings.Replace(officeRules, "[Salesperson]", "[Salesperson, Sales Manager]", 1) + "guards: {privileged: {roles: [Sales Manager], max: 0}}\n"
+	require.NoError(t, os.WriteFile(o.d.config.File("mapping.yaml"), []byte(edited), 0o600))
+	require.NoError(t, o.d.reload())
+	status, body := o.ask("olga", "/v1/sync", api.SyncRequest{})
+	require.Equal(t, http.StatusConflict, status, "%s", body)
+	digest := fmt.Sprint(o.refused("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held").Members["digest"])
+	accept := api.SyncRequest{AcceptPlan: digest, Reason: "all are managers now"}
+	status, body = o.ask("otto", "/v1/sync", accept)
+	p := &api.Problem{}
+	require.NoError(t, json.Unmarshal(body, p))
+	require.Equal(t, http.StatusForbidden, status, "%s", body)
+	require.Empty(t, p.Members["may"])
+	require.Contains(t, p.Members["hint"], "whoever runs Ambit's server may")
+
+	local := httptest.NewServer(o.d.api.LocalHandler(func(context.Context) string { return "root" }))
+	defer local.Close()
+	o.url = local.URL
+	require.True(t, o.done("", "/v1/sync", accept).Applied)
 }
