@@ -237,8 +237,8 @@ func (c *Config) check(doc *document.Document) document.Faults {
 			for _, err := range flatten(s.SCIM.Validate()) {
 				hidden(document.Child(path, "scim"), err.Error())
 			}
-			if len(s.SCIM.ClientCertificates) > 0 && c.TLS == nil {
-				fault(document.Child(path, "scim"), "client_certificates: nobody can show one to a server without TLS", "set tls; a proxy in front of Ambit must let TLS through")
+			if len(s.SCIM.ClientCertificates)+len(s.SCIM.ClientSubjects) > 0 && c.TLS == nil {
+				fault(document.Child(path, "scim"), "client_certificates, client_subjects: nobody can show one to a server without TLS", "set tls; a proxy in front of Ambit must let TLS through")
 			}
 		}
 		if s.File != nil {

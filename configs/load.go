@@ -40,7 +40,9 @@ func (c *Config) Readers(pushed func(directory.SourceID, scim.Config) (directory
 			own.CAFile = c.File(own.CAFile)
 			reader, err = ldap.NewAD(own)
 		case s.SCIM != nil:
-			reader, err = pushed(s.ID, *s.SCIM)
+			own := *s.SCIM
+			own.ClientCAFile = c.File(own.ClientCAFile)
+			reader, err = pushed(s.ID, own)
 		case s.File != nil:
 			reader, err = file.New(*s.File, c.File)
 		default:

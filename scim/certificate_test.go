@@ -53,6 +53,9 @@ func TestRule_SCIM_1_a_pinned_client_certificate_is_wanted_besides_the_token(t *
 	pin := func(certificates ...string) {
 		require.NoError(t, p.Replace(map[directory.SourceID]Config{"corp": {Tokens: []secret.Ref{"env:SCIM_TOKEN"}, ClientCertificates: certificates}}))
 	}
+	admitting := func(ca string, subjects ...string) Config {
+		return Config{Tokens: []secret.Ref{"env:SCIM_TOKEN"}, ClientSubjects: subjects, ClientCAFile: ca}
+	}
 	status, _ := get(token)
 	require.Equal(t, 200, status, "none is pinned")
 	pin(fingerprint(client))
@@ -70,10 +73,45 @@ func TestRule_SCIM_1_a_pinned_client_certificate_is_wanted_besides_the_token(t *
 	pin(fingerprint(other), fingerprint(client))
 	status, _ = get(token, client)
 	require.Equal(t, 200, status, "two, while the client changes")
+
+	// By subject, of whatever certificate the authority signs for it.
+	authority := filepath.Join(dir, "ca.pem")
+	require.NoError(t, p.Replace(map[directory.SourceID]Config{"corp": admitting(authority, "CN=hr", "CN="+loopback.ClientName)}))
+	status, _ = get(token, client)
+	require.Equal(t, 200, status)
+	status, body = get(token)
+	require.Equal(t, 401, status)
+	require.Contains(t, body, "no client certificate was shown")
+	status, body = get(token, other)
+	require.Equal(t, 401, status)
+	require.Contains(t, body, "CN=localhost", "it says whose came")
+	foreign := t.TempDir()
+	require.NoError(t, loopback.Certificates(foreign))
+	namesake, err := tls.LoadX509KeyPair(filepath.Join(foreign, "client.pem"), filepath.Join(foreign, "client.key"))
+	require.NoError(t, err)
+	status, body = get(token, namesake)
+	require.Equal(t, 401, status, "anybody can write any subject into a certificate")
+	require.Contains(t, body, "unknown authority")
+	require.NoError(t, p.Replace(map[directory.SourceID]Config{"corp": admitting(authority, "CN=localhost")}))
+	status, body = get(token, other)
+	require.Equal(t, 401, status, "a server's certificate is no client's")
+	require.Contains(t, body, "incompatible key usage")
+	both := admitting(authority, "CN=hr")
+	both.ClientCertificates = []string{fingerprint(client)}
+	require.NoError(t, p.Replace(map[directory.SourceID]Config{"corp": both}))
+	status, _ = get(token, client)
+	require.Equal(t, 200, status, "either will do")
+	bySubject := admitting(authority, "CN="+loopback.ClientName)
+	pin(fingerprint(client))
+
 	now = now.AddDate(1, 0, 0)
 	status, body = get(token, client)
 	require.Equal(t, 401, status)
 	require.Contains(t, body, "is good from")
+	require.NoError(t, p.Replace(map[directory.SourceID]Config{"corp": bySubject}))
+	status, body = get(token, client)
+	require.Equal(t, 401, status)
+	require.Contains(t, body, "has expired")
 	plain, _, body := p.do(t, "GET", "/Users", "")
 	require.Equal(t, 401, plain, "a connection without TLS shows nothing: %s", body)
 
@@ -81,6 +119,25 @@ func TestRule_SCIM_1_a_pinned_client_certificate_is_wanted_besides_the_token(t *
 		c := Config{Tokens: []secret.Ref{"env:SCIM_TOKEN"}, ClientCertificates: bad}
 		require.ErrorContains(t, c.Validate(), "client_certificates: ")
 		require.Error(t, p.Replace(map[directory.SourceID]Config{"corp": c}))
+	}
+	for _, bad := range []struct {
+		config Config
+		says   string
+	}{
+		{admitting("", "CN=hr"), "set client_ca_file"},
+		{admitting(authority), "set client_subjects"},
+		{admitting(authority, ""), "a subject is empty"},
+		{admitting(authority, "CN=a", "CN=b", "CN=c"), "want one, or two"},
+	} {
+		require.ErrorContains(t, bad.config.Validate(), bad.says)
+		require.ErrorContains(t, p.Replace(map[directory.SourceID]Config{"corp": bad.config}), bad.says)
+	}
+	for file, says := range map[string]string{filepath.Join(dir, "nosuch.pem"): "client_ca_file: ", filepath.Join(dir, "client.key"): "holds no certificate in PEM"} {
+		require.ErrorContains(t, p.Replace(map[directory.SourceID]Config{"corp": admitting(file, "CN=hr")}), says)
+		offline, err := NewOffline("corp", admitting(file, "CN=hr"))
+		require.NoError(t, err)
+		_, err = offline.Probe(t.Context())
+		require.ErrorContains(t, err, says)
 	}
 }
 

@@ -25,6 +25,11 @@ type Config struct {
 	// hexadecimal: where there is one, or two while the client changes, a request must
 	// come over a connection that showed one of them, besides its token.
 	ClientCertificates []string `yaml:"client_certificates"`
+	// ClientSubjects are the subjects of such certificates, as RFC 2253 writes them,
+	// which the authorities of ClientCAFile must have signed: for clients whose
+	// certificate is renewed often. Either both are set or none.
+	ClientSubjects []string `yaml:"client_subjects"`
+	ClientCAFile   string   `yaml:"client_ca_file"`
 	// URL is how the client reaches this server, such as https://ambit.example.com,
 	// where that is not how the server sees itself, behind a proxy. It goes into
 	// the locations of resources.
@@ -50,7 +55,10 @@ func (c Config) Validate() error {
 			faults = append(faults, errors.New("tokens: want references to secrets"))
 		}
 	}
-	if _, err := c.pins(); err != nil {
+	if _, err := c.hashes(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.checkSubjects(); err != nil {
 		faults = append(faults, err)
 	}
 	if c.URL != "" {
@@ -120,7 +128,10 @@ func (o offline) Probe(context.Context) ([]string, error) {
 		return nil, err
 	}
 	fact := fmt.Sprintf("clients push to %s%s with one of %d tokens", Root, o.id, len(known))
-	if n := len(o.config.ClientCertificates); n > 0 {
+	if _, err := o.config.pins(); err != nil {
+		return nil, err
+	}
+	if n := len(o.config.ClientCertificates) + len(o.config.ClientSubjects); n > 0 {
 		fact += fmt.Sprintf(" and one of %d client certificates", n)
 	}
 	return []string{fact}, nil
