@@ -163,6 +163,7 @@ func New(o Options) (*Server, error) {
 	s.huma = humago.New(s.mux, config)
 
 	s.decisionRoutes()
+	s.pathRoutes()
 	s.authzenRoutes()
 	s.objectRoutes()
 	s.operationRoutes()

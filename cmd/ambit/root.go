@@ -119,7 +119,7 @@ guard or still pending, 4 denied (check), 10 changes (plan --detailed-exitcode).
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		c.serve(), c.demo(), c.sync(), c.plan(), c.whatIf(), c.runs(), c.verify(), c.liveCheck(), c.validate(), c.check(), c.explain(), c.who(), c.what(), c.rights(), c.columns(), c.filter(), c.diff(), c.jit(), c.audit(), c.health(), c.version(),
+		c.serve(), c.demo(), c.sync(), c.plan(), c.whatIf(), c.runs(), c.verify(), c.liveCheck(), c.validate(), c.check(), c.explain(), c.who(), c.what(), c.path(), c.rights(), c.columns(), c.filter(), c.diff(), c.jit(), c.audit(), c.health(), c.version(),
 	)
 	return root
 }

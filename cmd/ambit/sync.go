@@ -52,18 +52,26 @@ ambit sync --plan to apply: that plan and no other.`,
 	return cmd
 }
 
-// writePlan writes a plan's file: whole or not at all, and over nobody's.
+// writePlan writes a plan's file.
 func writePlan(name string, content []byte) error {
+	if err := writeNew(name, content); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	return nil
+}
+
+// writeNew writes a file for its owner only: whole or not at all, and over nobody's.
+func writeNew(name string, content []byte) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return usageError{hinted{fmt.Errorf("write the plan: %w", err), "give another name, or remove the file"}}
+		return usageError{hinted{err, "give another name, or remove the file"}}
 	}
 	if err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return err
 	}
 	_, err = file.Write(content)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write the plan: %w", err), os.Remove(name))
+		return errors.Join(err, os.Remove(name))
 	}
 	return nil
 }
