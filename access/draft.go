@@ -190,7 +190,7 @@ func (l *layer[K, V]) changes() iter.Seq[edit[V]] {
 			e := edit[V]{is: !c.Delete}
 			e.before, e.was = l.base[p.key]
 			if e.is {
-				e.after = c.Object.(V)
+				e.after, e.object = c.Object.(V), c.Object
 			}
 			if !yield(e) {
 				return
@@ -222,6 +222,7 @@ func (l *layer[K, V]) existing() iter.Seq[edit[V]] {
 type edit[V Object] struct {
 	before, after V
 	was, is       bool
+	object        Object // after, as changes yields it: to make one of it again takes memory
 }
 
 // remove adds the consequence that an untouched object goes.

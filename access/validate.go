@@ -47,7 +47,7 @@ func (d *draft) validate() {
 	}
 	for e := range d.memberships.changes() {
 		if e.is {
-			d.validateMembership(e.after)
+			d.validateMembership(e)
 		}
 	}
 	for e := range d.assignments.changes() {
@@ -419,10 +419,10 @@ func (d *draft) validateUser(e edit[User]) {
 		return
 	}
 	u := e.after
-	d.checkID(u, string(u.ID))
-	d.checkName(u, "login", u.Login)
-	d.checkManager(u, u.ManagedBy)
-	d.checkUnit("BU-7", u, u.BusinessUnit)
+	d.checkID(e.object, string(u.ID))
+	d.checkName(e.object, "login", u.Login)
+	d.checkManager(e.object, u.ManagedBy)
+	d.checkUnit("BU-7", e.object, u.BusinessUnit)
 	switch {
 	case u.Kind > StubUser:
 		d.fault("ACC-2", u, "is of an unknown kind")
@@ -490,8 +490,9 @@ func sameGroup(a, b Team) bool {
 	return a.Group == nil || a.Group.Source == b.Group.Source && a.Group.Group == b.Group.Group && a.Group.Membership == b.Group.Membership
 }
 
-func (d *draft) validateMembership(m Membership) {
-	d.checkManager(m, m.ManagedBy)
+func (d *draft) validateMembership(e edit[Membership]) {
+	m := e.after
+	d.checkManager(e.object, m.ManagedBy)
 	if _, ok := m.Team.DefaultOf(); ok {
 		d.fault("BU-6", m, "cannot be put: the members of a default team are the users of its business unit")
 		return

@@ -292,6 +292,9 @@ func (m *Mirror) BeginCommit(ctx context.Context, id directory.SourceID, fence i
 	}
 	c := &storing{batch: s.batch, status: status, done: make(chan struct{})}
 	s.batch, s.storing = batch{}, c
+	if s.round != nil { // the next will be about as large
+		s.batch = batch{make([]objectChange, 0, len(c.batch.objects)), make([]edgeChange, 0, len(c.batch.edges))}
+	}
 	go func() {
 		defer close(c.done)
 		page := c.batch.page()
@@ -486,7 +489,7 @@ func (b *batch) full() bool { return len(b.objects) >= batchObjects || len(b.edg
 
 // page lists, in order, each object and edge once.
 func (b *batch) page() store.MirrorPage {
-	var p store.MirrorPage
+	p := store.MirrorPage{Put: make([]directory.Object, 0, len(b.objects)), AddEdges: make([]directory.Edge, 0, len(b.edges))}
 	slices.SortStableFunc(b.objects, func(a, b objectChange) int { return cmp.Compare(a.id, b.id) })
 	for i, c := range b.objects {
 		switch {

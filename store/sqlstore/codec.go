@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,6 +18,9 @@ import (
 type encoder struct {
 	values []any
 	err    error
+
+	names  []string // for attributes
+	buffer []byte
 }
 
 func (w *encoder) text(s string) {
@@ -27,19 +32,11 @@ func (w *encoder) text(s string) {
 
 // checkText refuses what PostgreSQL cannot keep, for both databases.
 func checkText(s string) error {
-	for i := 0; i < len(s); i++ {
-		if s[i] == 0 {
-			return fmt.Errorf("text %.40q has a NUL character; remove it", s)
-		}
-		if s[i] >= utf8.RuneSelf {
-			if !utf8.ValidString(s[i:]) {
-				return fmt.Errorf("text %.40q is not valid UTF-8; correct it", s)
-			}
-			if strings.IndexByte(s[i:], 0) >= 0 {
-				return fmt.Errorf("text %.40q has a NUL character; remove it", s)
-			}
-			return nil
-		}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("text %.40q is not valid UTF-8; correct it", s)
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		return fmt.Errorf("text %.40q has a NUL character; remove it", s)
 	}
 	return nil
 }
@@ -79,6 +76,33 @@ func (w *encoder) document(v any) {
 		w.err = err
 	}
 	w.values = append(w.values, string(b))
+}
+
+// attributes is document of a directory object's attributes, of which a first
+// synchronisation writes tens of thousands.
+func (w *encoder) attributes(all map[string][]string) {
+	if all == nil {
+		w.document(nil)
+		return
+	}
+	w.names = slices.AppendSeq(w.names[:0], maps.Keys(all))
+	slices.Sort(w.names)
+	b := append(w.buffer[:0], '{')
+	for i, name := range w.names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(access.AppendJSONText(b, name), ':', '[')
+		for i, value := range all[name] {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = access.AppendJSONText(b, value)
+		}
+		b = append(b, ']')
+	}
+	w.buffer = append(b, '}')
+	w.values = append(w.values, string(w.buffer))
 }
 
 // decoder reads rows whose columns are known. Its methods take the columns from

@@ -190,25 +190,20 @@ func (db *DB) putMirrored(ctx context.Context, tx *sqlx.Tx, p store.MirrorPage) 
 	// In the order of their keys, so that neighbours share pages of the database:
 	// random order takes three times as long. The last of an object's puts counts,
 	// since one statement must not touch a row twice.
-	order := make([]int, len(p.Put))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p.Put[a].ID, p.Put[b].ID) })
+	put := sorted(p.Put, func(a, b directory.Object) int { return cmp.Compare(a.ID, b.ID) })
 	objects := inserter{
 		db: db, tx: tx, into: `mirror_objects (source, id, kind, dn, attributes)`, width: 5,
 		after: ` ON CONFLICT (source, id) DO UPDATE SET kind = excluded.kind, dn = excluded.dn, attributes = excluded.attributes`,
 	}
-	for i, at := range order {
-		o := p.Put[at]
-		if i+1 < len(order) && p.Put[order[i+1]].ID == o.ID {
+	for i, o := range put {
+		if i+1 < len(put) && put[i+1].ID == o.ID {
 			continue
 		}
 		objects.text(string(p.Source))
 		objects.text(string(o.ID))
 		objects.text(o.Kind.String())
 		objects.text(o.DN)
-		objects.document(o.Attributes)
+		objects.attributes(o.Attributes)
 		if err := objects.next(ctx); err != nil {
 			return fmt.Errorf("mirror_objects %s: %w", o.ID, err)
 		}
@@ -219,10 +214,7 @@ func (db *DB) putMirrored(ctx context.Context, tx *sqlx.Tx, p store.MirrorPage) 
 	edges := inserter{
 		db: db, tx: tx, into: `mirror_edges (source, group_id, relation, far)`, width: 4, after: ` ON CONFLICT DO NOTHING`,
 	}
-	sorted := slices.SortedFunc(slices.Values(p.AddEdges), func(a, b directory.Edge) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Relation, b.Relation), cmp.Compare(a.Far, b.Far))
-	})
-	for _, e := range sorted {
+	for _, e := range sorted(p.AddEdges, compareEdges) {
 		edges.text(string(p.Source))
 		edges.text(string(e.Group))
 		edges.text(e.Relation.String())
@@ -235,6 +227,22 @@ func (db *DB) putMirrored(ctx context.Context, tx *sqlx.Tx, p store.MirrorPage) 
 		return fmt.Errorf("mirror_edges: %w", err)
 	}
 	return nil
+}
+
+func compareEdges(a, b directory.Edge) int {
+	if c := cmp.Compare(a.Group, b.Group); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.Relation, b.Relation), cmp.Compare(a.Far, b.Far))
+}
+
+// sorted is the list in order: itself if it is.
+func sorted[T any](list []T, compare func(a, b T) int) []T {
+	if !slices.IsSortedFunc(list, compare) {
+		list = slices.Clone(list)
+		slices.SortStableFunc(list, compare)
+	}
+	return list
 }
 
 // DropMirror forgets a source.
