@@ -273,6 +273,7 @@ func (m *Mirror) Commit(ctx context.Context, id directory.SourceID, fence int64)
 // before it, whose error it returns. One of Commit, Settle and Forget must follow.
 func (m *Mirror) BeginCommit(ctx context.Context, id directory.SourceID, fence int64) error {
 	s := m.sources[id]
+	page := s.batch.page() // while the commit before goes on
 	if err := s.settle(); err != nil {
 		return err
 	}
@@ -297,7 +298,6 @@ func (m *Mirror) BeginCommit(ctx context.Context, id directory.SourceID, fence i
 	}
 	go func() {
 		defer close(c.done)
-		page := c.batch.page()
 		page.Source, page.Status, page.Fence = id, status, fence
 		c.counts = store.MirrorChanges{
 			Put: len(page.Put), Deleted: len(page.Delete), AddedEdges: len(page.AddEdges), RemovedEdges: len(page.RemoveEdges),
@@ -400,12 +400,39 @@ func (m *Mirror) Objects(source directory.SourceID, kind directory.Kind, yield f
 	if f == nil {
 		return
 	}
-	for _, n := range f.list(kind) {
-		if o, _ := f.object(n); !yield(o) {
-			return
+	list := f.list(kind)
+	made, enough := make(chan []directory.Object, 1), make(chan struct{})
+	go func() {
+		defer close(made)
+		for part := range slices.Chunk(list, objectsAhead) {
+			objects := make([]directory.Object, len(part))
+			for i, n := range part {
+				objects[i], _ = f.object(n)
+			}
+			select {
+			case made <- objects:
+			case <-enough:
+				return
+			}
+		}
+	}()
+	defer func() {
+		close(enough)
+		for range made { // until nobody reads the mirror any more
+		}
+	}()
+	for objects := range made {
+		for _, o := range objects {
+			if !yield(o) {
+				return
+			}
 		}
 	}
 }
+
+// objectsAhead is how many objects are unpacked beside what is done with those
+// before them, which takes about as long.
+const objectsAhead = 256
 
 // Resolve turns a reference into the id and kind of a mirrored object. A name that
 // several objects claim means none of them.

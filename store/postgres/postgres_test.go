@@ -141,7 +141,7 @@ func TestRule_REL_11_NewerSchema(t *testing.T) {
 	cluster.ExecIn(t, name(dsn), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
 	_, err := postgres.Open(t.Context(), dsn, postgres.Options{})
 	require.ErrorIs(t, err, store.ErrNewerSchema)
-	require.ErrorContains(t, err, "it has version 99, this program knows 4")
+	require.ErrorContains(t, err, "it has version 99, this program knows 5")
 }
 
 func TestRule_REL_7_AStandbyAnswersAndRefusesChanges(t *testing.T) {

@@ -74,7 +74,7 @@ func TestRule_REL_11_NewerSchema(t *testing.T) {
 	require.NoError(t, err)
 	_, err = sqlite.Open(t.Context(), path, sqlite.Options{})
 	require.ErrorIs(t, err, store.ErrNewerSchema)
-	require.ErrorContains(t, err, "it has version 99, this program knows 4; run the newer Ambit")
+	require.ErrorContains(t, err, "it has version 99, this program knows 5; run the newer Ambit")
 	after, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, before, after)
