@@ -447,10 +447,10 @@ func inOrder(t *testing.T, one, other engine.Missing) {
 	}
 	concerns := func(m engine.Missing) int {
 		f := m.Facts[0]
-		switch {
-		case f.Principal.Kind == access.Everybody:
+		switch f.Principal.Kind {
+		case access.Everybody:
 			return 2
-		case f.Principal.Kind == access.TeamPrincipal:
+		case access.TeamPrincipal:
 			return 1
 		}
 		return 0

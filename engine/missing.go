@@ -753,7 +753,8 @@ func (h *help) shareable() bool {
 // teams in question, are given records, shares and profiles.
 func (h *help) of(list []ranked, p who) []ranked {
 	s, n := h.s, &h.gaps[0]
-	unit, asks, owns := uint32(noUnit), false, true
+	var unit uint32
+	asks, owns := false, true
 	if p.kind() == access.UserPrincipal {
 		u := s.users.rows.get(p.number())
 		unit, asks = u.unit, slices.Contains(h.users, u)

@@ -269,26 +269,6 @@ func (sh *shares) find(w who) int {
 	return -1
 }
 
-// findPrincipal finds what is shared with a principal, or -1.
-func (s *Snapshot) findPrincipal(sh *shares, p access.Principal) int {
-	if sh == nil {
-		return -1
-	}
-	switch p.Kind {
-	case access.UserPrincipal:
-		if u := s.users.get(p.ID); u != nil {
-			return sh.find(who(u.number))
-		}
-		return -1
-	case access.TeamPrincipal:
-		if n, ok := s.teamIndex.get(p.ID); ok {
-			return sh.find(who(n) | teamBit)
-		}
-		return -1
-	}
-	return sh.find(everybody)
-}
-
 // principal is whom the number stands for.
 func (s *Snapshot) principal(w who) access.Principal {
 	switch w.kind() {

@@ -27,8 +27,10 @@ func state(id access.EnvironmentID, modernized bool) *access.State {
 		s.Apply(access.Put(u))
 	}
 	for _, r := range []access.Role{
-		{ID: "salesperson", Name: "Salesperson", BusinessUnit: "hq"}, {ID: "manager", Name: "Sales Manager", BusinessUnit: "n"},
-		{ID: "agent", Name: "Agent", BusinessUnit: "hq"}, {ID: "admin", Name: "System Administrator", BusinessUnit: "hq", All: true},
+		{ID: "salesperson", Name: "Salesperson", BusinessUnit: "hq"},
+		{ID: "manager", Name: "Sales Manager", BusinessUnit: "n"},
+		{ID: "agent", Name: "Agent", BusinessUnit: "hq"},
+		{ID: "admin", Name: "System Administrator", BusinessUnit: "hq", All: true},
 	} {
 		r.Environment, r.ManagedBy = id, access.ByFile
 		s.Apply(access.Put(r))

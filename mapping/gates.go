@@ -93,9 +93,11 @@ func (u *update) settleGates() {
 			t := topic{NoGate, w.id, g.source.id, g.rule.group.text}
 			u.findings.set(t)
 			if g.problem != "" {
-				u.findings.set(t, Finding{Kind: NoGate, Environment: w.id, Source: g.source.id, Name: g.rule.group.text, Holds: true,
+				u.findings.set(t, Finding{
+					Kind: NoGate, Environment: w.id, Source: g.source.id, Name: g.rule.group.text, Holds: true,
 					Text: fmt.Sprintf("the security group %q admits nobody: %s", g.rule.group.text, g.problem),
-					Hint: "who was admitted stays so, nobody else is, until the group is back or the mapping names another"})
+					Hint: "who was admitted stays so, nobody else is, until the group is back or the mapping names another",
+				})
 			}
 			if gate.SecurityGroup == nil {
 				gate.SecurityGroup = u.gateRef(g)

@@ -457,8 +457,10 @@ func (u *update) findSecondForGroup(s *source, g *group, m *matchable, kind acce
 		other := u.makeTeam(s, r, m, kind, err)
 		other.want.Origin.Rule = first.want.Origin.Rule
 		if other.held || other.roleUnit != first.roleUnit || !sameTeam(other.want, first.want) || !slices.EqualFunc(r.roles, first.rule.roles, func(a, b access.Role) bool { return a.ID == b.ID }) {
-			list = append(list, Finding{Kind: SecondRule, Environment: r.env.id, Rule: r.name, Source: s.id, Object: g.id, Name: g.name,
-				Text: fmt.Sprintf("rule %q matches too, and would give something else than rule %q, which comes first and wins", r.name, first.rule.name)})
+			list = append(list, Finding{
+				Kind: SecondRule, Environment: r.env.id, Rule: r.name, Source: s.id, Object: g.id, Name: g.name,
+				Text: fmt.Sprintf("rule %q matches too, and would give something else than rule %q, which comes first and wins", r.name, first.rule.name),
+			})
 		}
 	}
 	u.findings.set(topic{kind: SecondRule, source: s.id, key: "group:" + string(g.id)}, list...)
@@ -470,9 +472,11 @@ func (u *update) findUnmappable(s *source, o *directory.Object, r *teamRule) {
 		u.findings.set(t)
 		return
 	}
-	u.findings.set(t, Finding{Kind: GroupKind, Environment: r.env.id, Rule: r.name, Source: s.id, Object: o.ID, Name: o.Name(),
+	u.findings.set(t, Finding{
+		Kind: GroupKind, Environment: r.env.id, Rule: r.name, Source: s.id, Object: o.ID, Name: o.Name(),
 		Text: fmt.Sprintf("a group of kind %q cannot become a team: only security groups and Microsoft 365 groups can", o.Get(directory.AttrGroupKind)),
-		Hint: "narrow the rule, or make it a security group"})
+		Hint: "narrow the rule, or make it a security group",
+	})
 }
 
 // findPaused tells of a group whose members the directory does not keep up to date.
@@ -480,9 +484,11 @@ func (u *update) findPaused(s *source, o *directory.Object, g *group) {
 	var list []Finding
 	if o.Get(directory.AttrRuleState) == "Paused" {
 		for _, t := range g.teams {
-			list = append(list, Finding{Kind: PausedGroup, Environment: t.world.environment.id, Rule: t.rule.name, Source: s.id, Object: o.ID, Name: o.Name(),
+			list = append(list, Finding{
+				Kind: PausedGroup, Environment: t.world.environment.id, Rule: t.rule.name, Source: s.id, Object: o.ID, Name: o.Name(),
 				Text: "the directory's own rule for who is in the group is paused: its members are those of then",
-				Hint: "let the directory go on with the rule, or make the group one of assigned members"})
+				Hint: "let the directory go on with the rule, or make the group one of assigned members",
+			})
 		}
 	}
 	u.findings.set(topic{kind: PausedGroup, source: s.id, key: string(o.ID)}, list...)
@@ -699,9 +705,11 @@ func (u *update) settleName(w *world, state *access.State, k teamName) (open boo
 		} else {
 			open = true
 			next.Name = fmt.Sprintf("%s (%s)", t.want.Name, t.id)
-			u.findings.set(t.topic(NameTaken), Finding{Kind: NameTaken, Environment: w.id, Rule: t.rule.name, Source: t.source.id, Object: t.group, Name: t.want.Name,
+			u.findings.set(t.topic(NameTaken), Finding{
+				Kind: NameTaken, Environment: w.id, Rule: t.rule.name, Source: t.source.id, Object: t.group, Name: t.want.Name,
 				Text: fmt.Sprintf("the name %q is taken in its business unit: %s; the team is called %q", t.want.Name, by, next.Name),
-				Hint: "give the rule a name, such as name: '{{ group.name }} (directory)'"})
+				Hint: "give the rule a name, such as name: '{{ group.name }} (directory)'",
+			})
 		}
 		if !sameTeam(next, t.desired) {
 			t.desired = next

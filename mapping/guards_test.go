@@ -38,7 +38,7 @@ rules:
 		}
 	}
 	want := defaults.Guards()
-	require.Equal(t, mapping.DefaultGuards(), want)
+	require.Equal(t, want, mapping.DefaultGuards())
 	for _, list := range []*[]string{&want.Privileged.Roles, &want.Protected.Users, &want.Protected.Teams} {
 		empty(list)
 	}

@@ -155,8 +155,10 @@ func (u *update) findSecond(s *source, a *account, o *directory.Object) {
 		same := other.want
 		same.Origin.Rule, same.Manager = first.want.Origin.Rule, first.want.Manager
 		if other.held || same != first.want || !slices.Equal(other.refs, first.refs) {
-			list = append(list, Finding{Kind: SecondRule, Environment: r.env.id, Rule: r.name, Source: s.id, Object: a.id, Name: o.Name(),
-				Text: fmt.Sprintf("rule %q matches too, and would give something else than rule %q, which comes first and wins", r.name, first.rule.name)})
+			list = append(list, Finding{
+				Kind: SecondRule, Environment: r.env.id, Rule: r.name, Source: s.id, Object: a.id, Name: o.Name(),
+				Text: fmt.Sprintf("rule %q matches too, and would give something else than rule %q, which comes first and wins", r.name, first.rule.name),
+			})
 		}
 	}
 	u.findings.set(t, list...)
@@ -496,8 +498,10 @@ func (u *update) settleLogin(w *world, state *access.State, login string) (open 
 		} else {
 			text += "the user is left out"
 		}
-		u.findings.set(t, Finding{Kind: LoginTaken, Environment: w.id, Rule: p.rule.name, Source: p.source.id, Object: p.account.id, Name: p.want.Name,
-			Text: text, Hint: "narrow the rules so that one source brings this person, or give one of them another login"})
+		u.findings.set(t, Finding{
+			Kind: LoginTaken, Environment: w.id, Rule: p.rule.name, Source: p.source.id, Object: p.account.id, Name: p.want.Name,
+			Text: text, Hint: "narrow the rules so that one source brings this person, or give one of them another login",
+		})
 		u.setIn(p, known)
 	}
 	return open

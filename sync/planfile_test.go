@@ -2,7 +2,6 @@ package dirsync
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -191,7 +190,7 @@ func TestNoByteOfAPlanFileCanChange(t *testing.T) {
 		edited := slices.Clone(file)
 		edited[i] ^= 1
 		_, err := ReadPlan("monday.plan", edited)
-		require.Error(t, err, fmt.Sprintf("byte %d", i))
+		require.Error(t, err, "byte %d", i)
 	}
 }
 

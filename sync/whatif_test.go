@@ -48,7 +48,7 @@ func TestRule_PLAN_3_what_if_asks_no_source_and_applies_nothing(t *testing.T) {
 
 	require.Len(t, r.source.calls, reads, "no source was asked")
 	require.Equal(t, before, r.everything())
-	require.Equal(t, log, len(r.events()), "nor was anything noted")
+	require.Len(t, r.events(), log, "nor was anything noted")
 
 	// What comes next is as if nobody had asked.
 	r.source.says(directory.Delta, directory.Page{Members: []directory.Members{{Group: "g", Remove: []directory.Ref{"dn:cn=ann"}}}})

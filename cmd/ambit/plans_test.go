@@ -166,7 +166,7 @@ func TestRule_PLAN_3_what_edited_files_would_do_is_asked_over_HTTP(t *testing.T)
 	require.Len(t, p.Errors, 1)
 	require.Regexp(t, `^edited\.yaml:\d+:\d+$`, p.Errors[0].Pointer)
 	require.Contains(t, p.Errors[0].Detail, `unknown role "Salesprson"`)
-	o.refused("ada", "/v1/what-if", api.WhatIfRequest{}, http.StatusForbidden, "forbidden")
+	_ = o.refused("ada", "/v1/what-if", api.WhatIfRequest{}, http.StatusForbidden, "forbidden")
 }
 
 func TestRule_PLAN_2_a_plan_that_the_mirror_has_left_behind_is_refused_over_HTTP(t *testing.T) {
@@ -188,7 +188,7 @@ func TestRule_PLAN_2_a_plan_that_the_mirror_has_left_behind_is_refused_over_HTTP
 	o.done("otto", "/v1/plan", api.SyncRequest{})
 	require.True(t, o.done("olga", "/v1/sync", api.SyncRequest{Plan: &written}).Applied, "it is what a sync would do again")
 	require.Equal(t, 3, o.teamSize())
-	o.refused("olga", "/v1/sync", api.SyncRequest{Plan: &written}, http.StatusConflict, "plan-moved")
+	_ = o.refused("olga", "/v1/sync", api.SyncRequest{Plan: &written}, http.StatusConflict, "plan-moved")
 }
 
 func TestRule_PLAN_6_whoever_accepts_over_HTTP_says_why(t *testing.T) {
@@ -206,7 +206,7 @@ func TestRule_PLAN_6_whoever_accepts_over_HTTP_says_why(t *testing.T) {
 	other := "sha256:" + strings.Repeat("0", 64)
 	p := o.refused("olga", "/v1/sync", api.SyncRequest{AcceptPlan: other, Reason: "dissolved"}, http.StatusConflict, "plan-held")
 	require.Contains(t, p.Detail, "not the accepted one any more: it is "+digest)
-	o.refused("ada", "/v1/sync", api.SyncRequest{AcceptPlan: digest, Reason: "dissolved"}, http.StatusForbidden, "forbidden")
+	_ = o.refused("ada", "/v1/sync", api.SyncRequest{AcceptPlan: digest, Reason: "dissolved"}, http.StatusForbidden, "forbidden")
 	require.Equal(t, 4, o.teamSize())
 	require.True(t, o.done("olga", "/v1/sync", api.SyncRequest{AcceptPlan: digest, Reason: "dissolved"}).Applied)
 	require.Zero(t, o.teamSize())

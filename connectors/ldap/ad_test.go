@@ -103,17 +103,6 @@ func (f *adFollowing) asRead() {
 	same(f.t, whole, f.Round)
 }
 
-// pages runs the next round and returns its pages.
-func (f *adFollowing) pages() []directory.Page {
-	f.t.Helper()
-	var pages []directory.Page
-	require.NoError(f.t, f.source.Read(f.t.Context(), directory.Start{Cursor: f.Cursor}, func(directory.Mode) error { return nil }, func(p directory.Page) error {
-		pages = append(pages, p)
-		return nil
-	}))
-	return pages
-}
-
 func (f *adFollowing) id(dn string) directory.ObjectID {
 	f.t.Helper()
 	normal, err := NormalDN(dn)

@@ -109,6 +109,11 @@ func TestRule_REL_5_ACommitIsToldOfAtOnceAndAfterACut(t *testing.T) {
 	hears("what may have been missed while nothing came through")
 	stop()
 	require.NoError(t, <-ended)
+	for range 200 { // it ends whenever it is told to
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { ended <- a.Watch(ctx, func() { go stop() }) }()
+		require.NoError(t, <-ended)
+	}
 }
 
 // A commit waits for the standby, even if whoever asked for it has gone away: one

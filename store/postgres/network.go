@@ -102,7 +102,7 @@ const (
 // listening is the dsn as configure understood it: package pq listens by a text.
 func listening(dsn string, cfg pq.Config) string {
 	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
-		dsn, _ = pq.ParseURL(dsn) // configure has read it
+		dsn, _ = pq.ParseURL(dsn) //nolint:staticcheck // configure has read it, and what is added is no part of a URL
 	}
 	dsn += fmt.Sprintf(" sslmode=%s application_name='%s' connect_timeout=%d",
 		cfg.SSLMode, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(cfg.ApplicationName), int(cfg.ConnectTimeout.Seconds()))
@@ -123,12 +123,12 @@ type listener struct {
 func (l listener) watch(ctx context.Context, changed func()) error {
 	ear := pq.NewDialListener(dialer{silence: l.silence, alive: ctx}, l.dsn, firstRedial, longestRedial, nil)
 	defer func() {
+		_ = ear.Close()        // it may be closed
 		for range ear.Notify { // it ends by itself, once nobody is waited for
 		}
 	}()
 	defer context.AfterFunc(ctx, func() { _ = ear.Close() })() // Listen waits for a server that may never come
 	if err := ear.Listen(channel); err != nil {
-		_ = ear.Close() // it may be closed
 		return unless(ctx, err)
 	}
 	changed() // whatever came before
