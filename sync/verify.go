@@ -1,6 +1,7 @@
 package dirsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -266,7 +267,10 @@ func (k *comparison) marked() bool {
 // survey compares by the objects' versions.
 func (k *comparison) survey(ctx context.Context, source directory.Surveyor, start directory.Start) error {
 	f := k.facts
-	seen := make([]bool, len(f.refs))
+	seen, otherwise := make([]bool, len(f.refs)), make([]bool, len(f.refs))
+	var digested error
+	var digesting sync.WaitGroup
+	digesting.Go(func() { digested = k.digest(otherwise) })
 	err := source.Survey(ctx, start, func(states []directory.State) error {
 		return k.with(func() {
 			for _, s := range states {
@@ -285,21 +289,41 @@ func (k *comparison) survey(ctx context.Context, source directory.Surveyor, star
 			}
 		})
 	})
-	if err != nil {
+	digesting.Wait()
+	if err = cmp.Or(err, digested); err != nil {
 		return err
 	}
 	return k.with(func() {
 		for n := range f.refs {
-			o := f.refs[n].object
 			switch {
-			case o == nil:
+			case f.refs[n].object == nil:
 			case !seen[n]:
 				k.differs(f.refs[n].name, onlyMirrored)
-			case !directory.Mark(f.names.first(o.attributes, directory.AttrMark)).Matches(f.digest(refNo(n))):
+			case otherwise[n]:
 				k.differs(f.refs[n].name, notAsRead)
 			}
 		}
 	})
+}
+
+// digestTurn is how many references are looked at before others get their turn.
+const digestTurn = 1_000
+
+// digest finds, while the server is asked, what is not held as it was read.
+func (k *comparison) digest(otherwise []bool) error {
+	f := k.facts
+	for from := 0; from < len(otherwise); from += digestTurn {
+		if err := k.with(func() {
+			for n := from; n < min(from+digestTurn, len(otherwise)); n++ {
+				if o := f.refs[n].object; o != nil {
+					otherwise[n] = !directory.Mark(f.names.first(o.attributes, directory.AttrMark)).Matches(f.digest(refNo(n)))
+				}
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read compares by reading everything. It returns how many objects were left out.

@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -174,12 +175,21 @@ func (d *dialer) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if verified.ServerName == "" {
 		verified.ServerName = where.host
 	}
-	conn := tls.Client(raw, verified)
+	conn := tls.Client(buffered{raw, bufio.NewReaderSize(raw, 64<<10)}, verified)
 	if err := conn.HandshakeContext(limited); err != nil {
 		return nil, untrusted(d.config.URL, err)
 	}
 	return conn, nil
 }
+
+// buffered reads as much as there is. TLS by itself reads little more than it needs
+// for one record, and slapd makes a record of each entry.
+type buffered struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (b buffered) Read(p []byte) (int, error) { return b.in.Read(p) }
 
 // startTLS asks the server to speak TLS from now on (RFC 4511, 4.14). go-ldap
 // can do that too, but keeps the encrypted connection to itself.
