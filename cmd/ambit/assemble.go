@@ -155,6 +155,7 @@ type daemon struct {
 	// holds it must not commit.
 	mu      sync.Mutex
 	notices *http.ServeMux // sources that are told of changes
+	called  map[directory.SourceID]notified
 	files   files
 	rules   *mapping.Rules
 	reloads int
@@ -255,15 +256,19 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 	if err := d.scim.Replace(clients); err != nil {
 		return dirsync.Config{}, err
 	}
-	notices := http.NewServeMux()
+	notices, called := http.NewServeMux(), map[directory.SourceID]notified{}
 	for _, s := range d.config.Sources {
-		if told, ok := readers[s.ID].(http.Handler); ok && s.Entra != nil && s.Entra.Notifications != nil {
+		if told, ok := readers[s.ID].(notified); ok && s.Entra != nil && s.Entra.Notifications != nil {
 			notices.Handle(api.NotificationsRoot+string(s.ID), told)
+			called[s.ID] = told
+			if !d.store.Alone() {
+				told.CallBy(func(ctx context.Context, text string) error { return d.store.Call(ctx, string(s.ID)+" "+text) })
+			}
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.files, d.rules, d.notices = f, rules, notices
+	d.files, d.rules, d.notices, d.called = f, rules, notices, called
 	d.reloads++
 	out := dirsync.Config{
 		Rules: rules, Model: f.model, Files: f.digests(d.config),
@@ -284,6 +289,41 @@ func (d *daemon) compile(f files) (dirsync.Config, error) {
 		out.Sources = append(out.Sources, source)
 	}
 	return out, nil
+}
+
+// notified is a source that is told of changes, perhaps by another process that was.
+type notified interface {
+	http.Handler
+	CallBy(call func(ctx context.Context, text string) error)
+	Called(text string)
+}
+
+// hearAgain is when to listen again for calls after that has failed.
+const hearAgain = 5 * time.Second
+
+// hear takes what other processes are told of changes of the sources that this one
+// reads.
+func (d *daemon) hear(ctx context.Context) error {
+	for {
+		err := d.store.Hear(ctx, func(text string) {
+			id, rest, _ := strings.Cut(text, " ")
+			d.mu.Lock()
+			source := d.called[directory.SourceID(id)]
+			d.mu.Unlock()
+			if source != nil {
+				source.Called(rest)
+			}
+		})
+		if err == nil {
+			return nil
+		}
+		d.log.Warn("notifications that reach other processes are not heard of; changes are found at the interval", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(hearAgain):
+		}
+	}
 }
 
 // notify hands on what a source is told of its changes.

@@ -50,19 +50,25 @@ const noRules = "environments: {}\nrules: []\n"
 // but for those in more of its configuration.
 func daemonOf(t *testing.T, files map[string]string, more ...string) (*daemon, *journal) {
 	t.Helper()
-	d, log, _ := daemonBelieving(t, files, more...)
+	return daemonOn(t, "{sqlite: ambit.db}", files, more...)
+}
+
+// daemonOn is daemonOf, on another store.
+func daemonOn(t *testing.T, store string, files map[string]string, more ...string) (*daemon, *journal) {
+	t.Helper()
+	d, log, _ := daemonBelieving(t, store, files, more...)
 	return d, log
 }
 
-// daemonBelieving is daemonOf, with the issuer whose tokens the daemon believes.
-func daemonBelieving(t *testing.T, files map[string]string, more ...string) (*daemon, *journal, *oidctest.Issuer) {
+// daemonBelieving is daemonOn, with the issuer whose tokens the daemon believes.
+func daemonBelieving(t *testing.T, store string, files map[string]string, more ...string) (*daemon, *journal, *oidctest.Issuer) {
 	t.Helper()
 	dir := t.TempDir()
 	issuer, err := oidctest.Start(dir, "ambit")
 	require.NoError(t, err)
 	t.Cleanup(issuer.Close)
 	all := map[string]string{
-		"ambit.yaml": `store: {sqlite: ambit.db}
+		"ambit.yaml": "store: " + store + `
 listen: "127.0.0.1:0"
 authentication: {issuer: "` + issuer.URL + `", audience: ambit, algorithms: [ES256], user_claim: preferred_username, ca_file: ` + filepath.Base(issuer.CAFile) + `}
 mapping: mapping.yaml

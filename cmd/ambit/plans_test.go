@@ -70,7 +70,7 @@ rules:
 func officeOf(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t}
-	o.d, _, o.issuer = daemonBelieving(t, map[string]string{"model.yaml": officeModel, "mapping.yaml": officeRules, "staff.json": officeStaff}, `
+	o.d, _, o.issuer = daemonBelieving(t, "{sqlite: ambit.db}", map[string]string{"model.yaml": officeModel, "mapping.yaml": officeRules, "staff.json": officeStaff}, `
 model: [model.yaml]
 sources:
   - id: staff

@@ -130,6 +130,7 @@ func (d *daemon) listen(ctx context.Context, ready func(address string), syncing
 	})
 	group.Go(func() error { return d.tenant.Run(ctx, followEvery, tenant.WatermarkEvery) })
 	group.Go(func() error { return syncing(ctx) })
+	group.Go(func() error { return d.hear(ctx) })
 	group.Go(func() error { return d.tidy(ctx, sweep) })
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP) // before anybody is told that the daemon is ready

@@ -3,16 +3,21 @@ package entra
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	abstractions "github.com/microsoft/kiota-abstractions-go"
+	"golang.org/x/time/rate"
 
 	"github.com/ambit-iam/ambit/directory"
 )
@@ -62,10 +67,13 @@ type hook struct {
 	expired chan string // a lifecycle event
 	after   time.Time   // when to subscribe again
 	renew   time.Duration
+
+	call  func(ctx context.Context, text string) error // nil: no other process
+	calls *rate.Limiter
 }
 
 func newHook() *hook {
-	return &hook{changed: make(chan struct{}, 1), expired: make(chan string, 1), renew: renewEvery}
+	return &hook{changed: make(chan struct{}, 1), expired: make(chan string, 1), renew: renewEvery, calls: rate.NewLimiter(rate.Every(callsEvery), callsBurst)}
 }
 
 // expect lets notifications with the secret in; "" lets none. Those from before are
@@ -82,12 +90,14 @@ func (h *hook) expect(state string) {
 	}
 }
 
-// take wakes the watch, if the notification has the secret (Rule GRAPH-39).
-func (h *hook) take(state, event string) {
+// take wakes the watch, if the notification has the secret, which hash is the
+// SHA-256 of (Rule GRAPH-39). It is false where nobody watches.
+func (h *hook) take(hash [sha256.Size]byte, event string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(h.state)) != 1 {
-		return // a stranger, or a subscription from before
+	own := sha256.Sum256([]byte(h.state))
+	if h.state == "" || subtle.ConstantTimeCompare(hash[:], own[:]) != 1 {
+		return h.state != "" // a stranger, or a subscription from before
 	}
 	switch event {
 	case "reauthorizationRequired", "subscriptionRemoved":
@@ -101,6 +111,7 @@ func (h *hook) take(state, event string) {
 		default: // it is known
 		}
 	}
+	return true
 }
 
 // Watch subscribes to the changes of users and of groups, and keeps it so until the
@@ -254,8 +265,66 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is no notification of Graph", status)
 		return
 	}
+	var elsewhere []string
 	for _, n := range said.Value {
-		s.hook.take(n.ClientState, n.LifecycleEvent)
+		hash := sha256.Sum256([]byte(n.ClientState))
+		if s.hook.take(hash, n.LifecycleEvent) {
+			continue
+		}
+		if text := callText(hash, n.LifecycleEvent); !slices.Contains(elsewhere, text) {
+			elsewhere = append(elsewhere, text)
+		}
+	}
+	if err := s.handOn(r.Context(), elsewhere); err != nil {
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "the notification could not be handed on: send it again", http.StatusServiceUnavailable)
+		return
 	}
 	w.WriteHeader(http.StatusAccepted)
+}
+
+// How much is handed on to the process that watches: Graph's own notifications are
+// few, and a stranger's are not to keep others busy.
+const (
+	maxCalls   = 4 // of one request
+	callsEvery = 200 * time.Millisecond
+	callsBurst = 20
+)
+
+// CallBy lets notifications that come where nobody watches be handed on, by call, to
+// the process that does, which takes them by Called: with many machines Graph reaches
+// any of them. It must be set before the first notification.
+func (s *Source) CallBy(call func(ctx context.Context, text string) error) { s.hook.call = call }
+
+// Called takes what another process, or this one, has handed on.
+func (s *Source) Called(text string) {
+	digest, event, _ := strings.Cut(text, " ")
+	var hash [sha256.Size]byte
+	if n, err := hex.Decode(hash[:], []byte(digest)); err == nil && n == len(hash) {
+		s.hook.take(hash, event)
+	}
+}
+
+// callText is a notification as it is handed on: without the secret, which whoever
+// watches knows, and with the events that are known.
+func callText(state [sha256.Size]byte, event string) string {
+	if event != "reauthorizationRequired" && event != "subscriptionRemoved" {
+		event = ""
+	}
+	return hex.EncodeToString(state[:]) + " " + event
+}
+
+func (s *Source) handOn(ctx context.Context, texts []string) error {
+	if s.hook.call == nil || len(texts) > maxCalls {
+		return nil // nobody else is there, or it is not Graph that speaks
+	}
+	for _, text := range texts {
+		if !s.hook.calls.Allow() {
+			return errors.New("too many notifications in a second")
+		}
+		if err := s.hook.call(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }

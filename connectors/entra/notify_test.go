@@ -240,3 +240,70 @@ func TestTheEndpointOfNotificationsTakesNothingElse(t *testing.T) {
 		})
 	}
 }
+
+// TestRule_GRAPH_39_a_notification_that_reaches_another_process_is_handed_on has two
+// processes, of which one watches and the other one is reached.
+func TestRule_GRAPH_39_a_notification_that_reaches_another_process_is_handed_on(t *testing.T) {
+	server, reached, endpoint := notified(t)
+	watches := source(t, server, func(c *Config) { c.Notifications = &Notifications{URL: endpoint.URL + "/notifications/entra"} })
+	watches.graph.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+	var calls []string
+	var fails error
+	reached.CallBy(func(_ context.Context, text string) error {
+		if fails == nil {
+			calls = append(calls, text)
+			watches.Called(text)
+			reached.Called(text) // everybody hears, whoever calls too
+		}
+		return fails
+	})
+	woken, end := watching(t, server, watches)
+	var secret string
+	statuses, err := server.Notify("users", func(n map[string]any) { secret = n["clientState"].(string) })
+	require.NoError(t, err)
+	require.Equal(t, []int{http.StatusAccepted}, statuses)
+	require.Eventually(t, func() bool { return woken.Load() == 2 }, time.Minute, time.Millisecond)
+	require.Len(t, calls, 1)
+	require.NotContains(t, calls[0], secret, "whoever watches knows it")
+
+	// A stranger's is handed on, and believed by nobody.
+	for _, n := range []string{`{"clientState":"guess"}`, `{}`, `{"clientState":"guess","lifecycleEvent":"` + strings.Repeat("x", 9000) + `"}`} {
+		answer, err := endpoint.Client().Post(endpoint.URL, "application/json", strings.NewReader(`{"value":[`+n+`]}`))
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.Equal(t, http.StatusAccepted, answer.StatusCode)
+	}
+	for _, text := range append(calls, "", "nonsense", strings.Repeat("00", 32)+" ") {
+		require.Less(t, len(text), 128)
+		reached.Called(text)
+	}
+	watches.Called("nonsense")
+	watches.Called(strings.Repeat("00", 32) + " ")
+	require.Empty(t, reached.hook.changed)
+	// Many different ones in one request are none of Graph's.
+	before := len(calls)
+	answer, err := endpoint.Client().Post(endpoint.URL, "application/json", strings.NewReader(`{"value":[{"clientState":"1"},{"clientState":"2"},{"clientState":"3"},{"clientState":"4"},{"clientState":"5"}]}`))
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Len(t, calls, before)
+
+	// What cannot be handed on is asked for again.
+	fails = directory.ErrUnreachable
+	statuses, err = server.Notify("users", nil)
+	require.NoError(t, err)
+	require.Equal(t, []int{http.StatusServiceUnavailable}, statuses)
+	fails = nil
+	require.EqualValues(t, 2, woken.Load())
+	statuses, err = server.Lifecycle("subscriptionRemoved")
+	require.NoError(t, err)
+	require.Contains(t, statuses, http.StatusAccepted)
+	require.Eventually(t, func() bool { return len(server.Subscriptions()) == 0 }, time.Minute, time.Millisecond, "the watch ends, to begin anew")
+	require.ErrorContains(t, end(), "a subscription was ended by Graph")
+
+	reached.hook.calls.SetBurst(0) // as after too many
+	answer, err = endpoint.Client().Post(endpoint.URL, "application/json", strings.NewReader(`{"value":[{}]}`))
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Equal(t, http.StatusServiceUnavailable, answer.StatusCode)
+	require.Equal(t, "10", answer.Header.Get("Retry-After"))
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,35 @@ func TestRule_REL_6_ALeaderThatIsCutOffIsReplacedAndRefused(t *testing.T) {
 	_, ok, err = a.Lead(t.Context(), "sync")
 	require.NoError(t, err)
 	require.False(t, ok)
+}
+
+// A call is heard by everybody who listens, by the caller as well.
+func TestACallIsHeardByAll(t *testing.T) {
+	dsn := rig.Database(t)
+	processes := []*sqlstore.DB{open(t, dsn), open(t, dsn)}
+	ctx, stop := context.WithCancel(t.Context())
+	heard, ended := [2]atomic.Int64{}, make(chan error, 2)
+	for i, db := range processes {
+		require.False(t, db.Alone())
+		go func() {
+			ended <- db.Hear(ctx, func(text string) {
+				if text == "come" {
+					heard[i].Add(1)
+				}
+			})
+		}()
+	}
+	require.Eventually(t, func() bool { // calls before both listen are lost
+		require.NoError(t, processes[0].Call(ctx, "come"))
+		return heard[0].Load() > 0 && heard[1].Load() > 0
+	}, time.Minute, 10*time.Millisecond)
+	before := [2]int64{heard[0].Load(), heard[1].Load()}
+	require.NoError(t, commit(processes[1], 0, 0))
+	require.NoError(t, processes[1].Call(ctx, "come"))
+	require.Eventually(t, func() bool { return heard[0].Load() > before[0] && heard[1].Load() > before[1] }, time.Minute, 10*time.Millisecond)
+	stop()
+	require.NoError(t, <-ended)
+	require.NoError(t, <-ended)
 }
 
 func TestRule_REL_5_ACommitIsToldOfAtOnceAndAfterACut(t *testing.T) {

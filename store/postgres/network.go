@@ -87,8 +87,12 @@ func (b *bounded) SetDeadline(t time.Time) error {
 	return nil
 }
 
-// channel is where commits tell of themselves.
-const channel = "ambit"
+// channel is where commits tell of themselves, calls where processes call each
+// other.
+const (
+	channel = "ambit"
+	calls   = "ambit_calls"
+)
 
 // The pauses before a lost connection for listening is made again. Polling goes on
 // meanwhile.
@@ -112,7 +116,7 @@ func listening(dsn string, cfg pq.Config) string {
 	return dsn
 }
 
-// listener hears of commits.
+// listener hears what is told on a channel.
 type listener struct {
 	dsn     string
 	silence time.Duration
@@ -121,6 +125,22 @@ type listener struct {
 // watch calls changed after each commit, whoever made it, and after each time in
 // which one may have been missed, until the context ends.
 func (l listener) watch(ctx context.Context, changed func()) error {
+	return l.listen(ctx, channel, func(string) { changed() })
+}
+
+// hear calls heard with each text that a process hands on by call. What comes while
+// there is no connection is lost.
+func (l listener) hear(ctx context.Context, heard func(string)) error {
+	return l.listen(ctx, calls, func(text string) {
+		if text != "" {
+			heard(text)
+		}
+	})
+}
+
+// listen calls told with each text on the channel, and with none where one may have
+// been missed.
+func (l listener) listen(ctx context.Context, channel string, told func(string)) error {
 	ear := pq.NewDialListener(dialer{silence: l.silence, alive: ctx}, l.dsn, firstRedial, longestRedial, nil)
 	defer func() {
 		_ = ear.Close()        // it may be closed
@@ -131,7 +151,7 @@ func (l listener) watch(ctx context.Context, changed func()) error {
 	if err := ear.Listen(channel); err != nil {
 		return unless(ctx, err)
 	}
-	changed() // whatever came before
+	told("") // whatever came before
 	ping := time.NewTicker(min(pingEvery, l.silence/3))
 	defer ping.Stop()
 	for {
@@ -140,11 +160,15 @@ func (l listener) watch(ctx context.Context, changed func()) error {
 			return nil
 		case <-ping.C:
 			_ = ear.Ping() // a connection that is dead is made again
-		case _, ok := <-ear.Notify:
-			if !ok {
+		case n, ok := <-ear.Notify:
+			switch {
+			case !ok:
 				return unless(ctx, net.ErrClosed)
+			case n == nil: // connected anew
+				told("")
+			default:
+				told(n.Extra)
 			}
-			changed()
 		}
 	}
 }

@@ -86,6 +86,7 @@ func Open(ctx context.Context, dsn string, o Options) (_ *sqlstore.DB, err error
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxIdleTime(5 * time.Minute)
+	ear := listener{dsn: listening(dsn, cfg), silence: patience}
 	leading := newLeader(db, cmp.Or(o.LockLife, defaultLockLife))
 	return sqlstore.New(db, db, sqlstore.Dialect{
 		TakeHead:    `SELECT revision, at, seq, hash FROM head FOR UPDATE`,
@@ -97,7 +98,9 @@ func Open(ctx context.Context, dsn string, o Options) (_ *sqlstore.DB, err error
 		Again:       parameter,
 		Fault:       fault,
 		Lead:        leading.lead,
-		Watch:       listener{dsn: listening(dsn, cfg), silence: patience}.watch,
+		Watch:       ear.watch,
+		Call:        `SELECT pg_notify('` + calls + `', $1)`,
+		Hear:        ear.hear,
 	}, o.Now, leading), nil
 }
 

@@ -51,6 +51,10 @@ type Dialect struct {
 	Lead func(ctx context.Context, name string) (fence int64, ok bool, err error)
 	// Watch tells of commits; nil where nobody else commits. See DB.Watch.
 	Watch func(ctx context.Context, changed func()) error
+	// Call hands a text to every process, and Hear takes them; empty and nil where
+	// this process is alone. See DB.Call.
+	Call string
+	Hear func(ctx context.Context, heard func(text string)) error
 }
 
 // DB is an open store. It is safe for concurrent use.
@@ -188,6 +192,28 @@ func (db *DB) Watch(ctx context.Context, changed func()) error {
 		return nil
 	}
 	return db.fault("listen for commits", db.dialect.Watch(ctx, changed))
+}
+
+// Alone tells whether no other process can have the store open.
+func (db *DB) Alone() bool { return db.dialect.Hear == nil }
+
+// Call hands a text of at most 7999 bytes to every process that listens by Hear at
+// this moment, this one among them. Whoever does not misses it.
+func (db *DB) Call(ctx context.Context, text string) error {
+	if db.Alone() {
+		return nil
+	}
+	_, err := db.write.ExecContext(ctx, db.dialect.Call, text)
+	return db.fault("call other processes", err)
+}
+
+// Hear calls heard, from one goroutine, with each text that some process hands on.
+// It returns when the context ends; nil at once where this process is alone.
+func (db *DB) Hear(ctx context.Context, heard func(text string)) error {
+	if db.Alone() {
+		return nil
+	}
+	return db.fault("listen for calls", db.dialect.Hear(ctx, heard))
 }
 
 // RevisionAt returns the revision that was the newest at an instant, or
