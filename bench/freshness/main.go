@@ -1,15 +1,16 @@
 // Command freshness measures how long it takes from a directory's acknowledgement
-// of a change to the engine's changed answer: slapd follows by content
-// synchronisation, Ambit's store is SQLite on disk, and both share the machine. It
-// writes a section of docs/benchmarks.md. It does not go over HTTP.
+// of a change to the engine's changed answer: slapd is followed by content
+// synchronisation, Samba's domain controller by its change notifications and DirSync.
+// Ambit's store is SQLite on disk, and all share the machine. It writes a section of
+// docs/benchmarks.md. It does not go over HTTP.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -24,7 +25,6 @@ import (
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/bench/bed"
 	"github.com/ambit-iam/ambit/bench/page"
-	"github.com/ambit-iam/ambit/connectors/ldap"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/mapping"
@@ -38,16 +38,24 @@ import (
 
 func main() {
 	var o options
+	flag.StringVar(&o.source, "source", "ldap", "ldap, for slapd, or ad, for Samba's domain controller")
 	flag.DurationVar(&o.lasts, "for", 10*time.Minute, "how long to change the directory")
-	flag.IntVar(&o.rate, "rate", 100, "changes a second")
-	flag.IntVar(&o.people, "people", 5_000, "how many people the directory has")
+	flag.IntVar(&o.rate, "rate", 0, "changes a second; 100 to slapd, 5 to Samba where it is absent")
+	flag.IntVar(&o.people, "people", 0, "how many people the directory has; 5000 in slapd, 500 in Samba where it is absent")
 	to := flag.String("to", "docs/benchmarks.md", "the page to write; - for the standard output")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	at, ok := places[o.source]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "freshness: -source %q is neither ldap nor ad\n", o.source)
+		os.Exit(2)
+	}
+	o.rate, o.people = cmp.Or(o.rate, at.rate), cmp.Or(o.people, at.people)
 	r, err := measure(ctx, o)
+	err = errors.Join(err, rig.RemoveDomain())
 	if err == nil {
-		err = page.Write(*to, render(o, r))
+		err = page.Write(*to, at.render(o, r))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "freshness:", err)
@@ -56,6 +64,7 @@ func main() {
 }
 
 type options struct {
+	source string
 	lasts  time.Duration
 	rate   int
 	people int
@@ -67,6 +76,9 @@ type result struct {
 	lost int             // changes that were acknowledged and not answered with within the grace
 	span time.Duration   // of the changes
 }
+
+// settling is how long rounds take to become what they are from then on.
+const settling = 5 * time.Second
 
 // grace is how long the last answers are waited for.
 const grace = 20 * time.Second
@@ -97,34 +109,14 @@ rules:
 `
 )
 
-func person(n int) string { return fmt.Sprintf("uid=p%06d,ou=people,dc=example,dc=com", n) }
-func team(n int) string {
-	return fmt.Sprintf("cn=team-%02d,ou=groups,dc=example,dc=com", n%groups)
-}
-
-// ldif is a company in which the first person is in every team, and nobody else is
-// in any.
-func (o options) ldif(w io.Writer) error {
-	var b strings.Builder
-	b.WriteString("dn: dc=example,dc=com\nobjectClass: organization\nobjectClass: dcObject\no: Example\ndc: example\n\n")
-	for _, ou := range []string{"people", "groups"} {
-		fmt.Fprintf(&b, "dn: ou=%s,dc=example,dc=com\nobjectClass: organizationalUnit\nou: %[1]s\n\n", ou)
-	}
-	for n := range o.people {
-		fmt.Fprintf(&b, "dn: %s\nobjectClass: inetOrgPerson\nuid: p%06d\ncn: Person %[2]d\nsn: Person\n\n", person(n), n)
-	}
-	for n := range groups {
-		fmt.Fprintf(&b, "dn: %s\nobjectClass: groupOfNames\ncn: team-%02d\nmember: %s\n\n", team(n), n, person(0))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
 func measure(ctx context.Context, o options) (_ result, err error) {
 	b := bed.New(ctx)
 	defer b.Clean()
-	var slapd *rig.Slapd
-	if err := b.Try(func() { slapd = rig.StartSlapd(b, o.ldif) }); err != nil {
+	var server *server
+	if err := b.Try(func() { server, err = places[o.source].start(b, o) }); err != nil {
+		return result{}, err
+	}
+	if err != nil {
 		return result{}, err
 	}
 	dir, err := os.MkdirTemp("", "ambit-bench-")
@@ -133,7 +125,7 @@ func measure(ctx context.Context, o options) (_ result, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	password := filepath.Join(dir, "password")
-	if err := os.WriteFile(password, []byte(slapd.Password), 0o600); err != nil {
+	if err := os.WriteFile(password, []byte(server.password), 0o600); err != nil {
 		return result{}, err
 	}
 	db, err := sqlite.Open(ctx, filepath.Join(dir, "ambit.db"), sqlite.Options{})
@@ -145,7 +137,11 @@ func measure(ctx context.Context, o options) (_ result, err error) {
 	if err != nil {
 		return result{}, err
 	}
-	config, err := synchronized(held, slapd, password)
+	reader, err := server.reader(secret.Ref("file:" + password))
+	if err != nil {
+		return result{}, err
+	}
+	config, err := synchronized(held, reader)
 	if err != nil {
 		return result{}, err
 	}
@@ -155,23 +151,18 @@ func measure(ctx context.Context, o options) (_ result, err error) {
 	defer loop.Wait()
 	defer stop()
 	loop.Go(func() { _ = syncer.Run(running) }) // it returns nil
-	people, err := everybody(ctx, held, o.people)
+	people, err := everybody(ctx, held, server, o.people)
 	if err != nil {
 		return result{}, err
 	}
-	time.Sleep(time.Second) // until the watch stands
-	return change(ctx, o, slapd, held, people)
+	if err := server.settle(); err != nil {
+		return result{}, err
+	}
+	time.Sleep(settling) // until the watch stands
+	return change(ctx, o, server, held, people)
 }
 
-func synchronized(held *tenant.Tenant, slapd *rig.Slapd, password string) (dirsync.Config, error) {
-	reader, err := ldap.New(ldap.Config{
-		Server: ldap.Server{URL: slapd.TLSURL, CAFile: slapd.CAFile, BindDN: slapd.BindDN, Password: secret.Ref("file:" + password)},
-		Users:  ldap.Users{Base: "ou=people,dc=example,dc=com"}, Groups: ldap.Groups{Base: "ou=groups,dc=example,dc=com"},
-		Changes: "content_sync",
-	})
-	if err != nil {
-		return dirsync.Config{}, err
-	}
+func synchronized(held *tenant.Tenant, reader directory.Reader) (dirsync.Config, error) {
 	m, err := model.Parse("model.yaml", []byte(modelFile))
 	if err != nil {
 		return dirsync.Config{}, err
@@ -189,13 +180,13 @@ func synchronized(held *tenant.Tenant, slapd *rig.Slapd, password string) (dirsy
 }
 
 // everybody waits for the first sync and returns the people's ids.
-func everybody(ctx context.Context, held *tenant.Tenant, count int) ([]access.UserID, error) {
+func everybody(ctx context.Context, held *tenant.Tenant, at *server, count int) ([]access.UserID, error) {
 	for {
 		ids := make([]access.UserID, 0, count)
 		err := held.Read(func(v tenant.View) error {
 			state, err := v.State(crm)
 			for n := 0; err == nil && n < count; n++ {
-				if u, ok := state.UserByLogin(fmt.Sprintf("p%06d", n)); ok {
+				if u, ok := state.UserByLogin(at.login(n)); ok {
 					ids = append(ids, u.ID)
 				}
 			}
@@ -221,7 +212,7 @@ type waiting struct {
 
 // change adds people to teams and takes them out, at the rate, and watches the
 // engine's answers. Nobody is changed again before a change was answered with.
-func change(ctx context.Context, o options, slapd *rig.Slapd, held *tenant.Tenant, people []access.UserID) (result, error) {
+func change(ctx context.Context, o options, at *server, held *tenant.Tenant, people []access.UserID) (result, error) {
 	writing, stop := context.WithTimeout(ctx, o.lasts)
 	defer stop()
 	free := make(chan int, len(people)) // who can be changed
@@ -242,14 +233,11 @@ func change(ctx context.Context, o options, slapd *rig.Slapd, held *tenant.Tenan
 	ticks := time.NewTicker(time.Second / time.Duration(o.rate))
 	defer ticks.Stop()
 	for range 4 {
-		conn, err := goldap.DialURL(slapd.URL)
+		conn, err := at.admin()
 		if err != nil {
 			return result{}, err
 		}
 		defer conn.Close()
-		if err := conn.Bind(slapd.RootDN, slapd.Password); err != nil {
-			return result{}, err
-		}
 		writers.Go(func() {
 			for {
 				select {
@@ -263,11 +251,11 @@ func change(ctx context.Context, o options, slapd *rig.Slapd, held *tenant.Tenan
 					return
 				case n = <-free:
 				}
-				m := goldap.NewModifyRequest(team(n), nil)
+				m := goldap.NewModifyRequest(at.team(n%groups), nil)
 				if in[n] = !in[n]; in[n] {
-					m.Add("member", []string{person(n)})
+					m.Add("member", []string{at.person(n)})
 				} else {
-					m.Delete("member", []string{person(n)})
+					m.Delete("member", []string{at.person(n)})
 				}
 				is := in[n]
 				if err := conn.Modify(m); err != nil {
@@ -341,29 +329,27 @@ func (r result) share(of float64) time.Duration {
 	return r.took[min(len(r.took)-1, int(of*float64(len(r.took))))].Round(10 * time.Microsecond)
 }
 
-const goal = 50 * time.Millisecond
-
-func render(o options, r result) string {
+func (p place) render(o options, r result) string {
 	command := "make bench-freshness"
 	if len(os.Args) > 1 {
 		command = "bin/bench-freshness " + strings.Join(os.Args[1:], " ")
 	}
 	if len(r.took) == 0 {
-		return fmt.Sprintf("## From the directory to the answer\n\n`%s`: nothing was answered with; %d changes were lost.\n", command, r.lost)
+		return fmt.Sprintf("%s\n\n`%s`: nothing was answered with; %d changes were lost.\n", p.heading, command, r.lost)
 	}
 	verdict := "met"
-	if r.share(0.99) > goal {
+	if r.share(0.99) > p.goal {
 		verdict = "**missed**"
 	}
-	return fmt.Sprintf(`## From the directory to the answer
+	return fmt.Sprintf(`%s
 
-%s From slapd's acknowledgement of a change to the engine's changed answer: memberships of %d people in %d teams, %d
-changes a second asked for and %.0f made, for %s; slapd tells of them by content synchronisation (RFC 4533) over TLS; mirror and commit each go to an
-SQLite file. slapd, who changes it, and Ambit share the machine.
+%s From %s acknowledgement of a change to the engine's changed answer: memberships of %d people in %d teams, %d
+changes a second asked for and %.0f made, for %s; %s; mirror and commit each go to an
+SQLite file. The server, who changes it, and Ambit share the machine.
 
 | Changes | Lost | p50 | p90 | p99 | Longest | Goal for p99 | |
 |---:|---:|---:|---:|---:|---:|---:|---|
 | %d | %d | %s | %s | %s | %s | %s | %s |
-`, page.Measured(command), o.people, groups, o.rate, float64(len(r.took)+r.lost)/r.span.Seconds(), r.span.Round(time.Second),
-		len(r.took)+r.lost, r.lost, r.share(0.5), r.share(0.9), r.share(0.99), r.share(1), goal, verdict)
+`, p.heading, page.Measured(command), p.whose, o.people, groups, o.rate, float64(len(r.took)+r.lost)/r.span.Seconds(), r.span.Round(time.Second), p.tells,
+		len(r.took)+r.lost, r.lost, r.share(0.5), r.share(0.9), r.share(0.99), r.share(1), p.goal, verdict)
 }

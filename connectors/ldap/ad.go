@@ -38,6 +38,8 @@ type ActiveDirectory struct {
 	// nextEnd is when the next membership ends by itself, in Unix seconds.
 	nextEnd atomic.Int64
 	way     atomic.Value // a string: how the last round followed changes
+	took    atomic.Int64 // nanoseconds of the last round
+	listed  atomic.Bool  // it listed all ids
 }
 
 // NewAD makes a source of a valid configuration; it does not connect.
@@ -317,6 +319,8 @@ func (k adKind) of(err error) error { return fmt.Errorf("read %s below %s: %w", 
 
 // Read reads what has changed since the last round, or all users and groups.
 func (s *ActiveDirectory) Read(ctx context.Context, start directory.Start, begin func(directory.Mode) error, yield func(directory.Page) error) error {
+	began := time.Now()
+	defer func() { s.took.Store(int64(time.Since(began))) }()
 	last, err := s.last(start)
 	if err != nil {
 		return err
@@ -366,7 +370,9 @@ func (r *adRound) run(last adCursor, attributes []string) error {
 	if err := r.start(r.mode); err != nil {
 		return err
 	}
-	if r.mode == directory.Delta && !(method == dirSync && r.tombstones) {
+	lists := method != dirSync || !r.tombstones
+	s.listed.Store(lists)
+	if r.mode == directory.Delta && lists {
 		for _, k := range r.kinds {
 			if err := r.list(k); err != nil {
 				return k.of(err)

@@ -3,6 +3,7 @@ package ldap
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -74,4 +75,14 @@ func TestRule_AD_15_tokenGroups_are_all_of_a_users_groups(t *testing.T) {
 	c.Password = password(t, "wrong")
 	_, err = adSource(t, c).LiveGroups(t.Context(), f.id(ada))
 	require.ErrorIs(t, err, directory.ErrAuth)
+}
+
+func TestRule_AD_22_changes_take_up_half_of_a_controllers_time_at_most(t *testing.T) {
+	var s ActiveDirectory
+	require.Equal(t, breath, s.rest())
+	s.took.Store(int64(time.Second))
+	require.Equal(t, 2*time.Second, s.rest())
+	s.took.Store(1)
+	s.listed.Store(true)
+	require.Equal(t, longBreath, s.rest(), "a list of all ids is no small thing")
 }

@@ -10,8 +10,22 @@ import (
 	"github.com/ambit-iam/ambit/directory"
 )
 
-// breath is the least time between two rounds that a busy domain asks for.
-const breath = time.Second
+// The least time between two rounds that a busy domain asks for: the second where
+// each of them lists the ids of all that there is.
+const (
+	breath     = 50 * time.Millisecond
+	longBreath = time.Second
+)
+
+// rest is from when a round is asked for to when the next one may be: twice what the
+// last one took, so that changes take up half of a controller's time at most.
+func (s *ActiveDirectory) rest() time.Duration {
+	least := breath
+	if s.listed.Load() {
+		least = longBreath
+	}
+	return max(least, 2*time.Duration(s.took.Load()))
+}
 
 // rememberEnds notes when the next membership ends by itself.
 func (s *ActiveDirectory) rememberEnds(ends []linkEnd) {
@@ -57,9 +71,12 @@ func (s *ActiveDirectory) Watch(ctx context.Context, start directory.Start, chan
 			}
 		})
 	}()
-	// What changed between the round and now.
+	// What changed between the round and when the controller has the search.
 	pending := true
-	tick := time.NewTicker(breath)
+	rested := time.NewTimer(longBreath) // it runs out when the next round may be asked for
+	defer rested.Stop()
+	ready := false
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
@@ -67,14 +84,17 @@ func (s *ActiveDirectory) Watch(ctx context.Context, start directory.Start, chan
 			return ended(ctx, err)
 		case <-events:
 			pending = true
+		case <-rested.C:
+			ready = true
 		case <-tick.C:
 			if next := s.nextEnd.Load(); next != 0 && s.now().Unix() >= next {
 				pending = true
 			}
-			if pending {
-				changed()
-				pending = false
-			}
+		}
+		if pending && ready {
+			changed()
+			pending, ready = false, false
+			rested.Reset(s.rest())
 		}
 	}
 }
