@@ -50,8 +50,19 @@ func TestRule_INC_3_a_list_that_comes_in_parts_is_read_whole(t *testing.T) {
 		whole, err := sourcetest.Collect(t.Context(), adSource(t, func() ADConfig { c := ad(t, s); c.Changes = everything; return c }()), directory.Start{})
 		require.NoError(t, err)
 		same(t, whole, f.Round)
-		require.True(t, f.has(f.id("CN=renamed,"+rig.GroupsOU), f.id(ada)), changes)
+		renamed := f.id("CN=renamed," + rig.GroupsOU)
+		require.True(t, f.has(renamed, f.id(ada)), changes)
+		live, err := f.source.LiveMembers(t.Context(), renamed)
+		require.NoError(t, err)
+		require.Greater(t, len(live.Refs), 7)
+		for _, far := range live.Refs {
+			require.True(t, f.Edges[directory.Edge{Group: renamed, Relation: directory.Member, Far: far}], "%s: %s", changes, far)
+		}
 	}
+	// Rule AD-14: Samba has no such limit, and the proxy stands in for it.
+	found, err := w.conn.Search(ldap.NewSearchRequest("CN=renamed,"+rig.GroupsOU, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"member"}, nil))
+	require.NoError(t, err)
+	require.Greater(t, len(found.Entries[0].GetAttributeValues("member")), 7)
 
 	// A controller that stops giving the parts: nothing is taken away.
 	c, proxy := lossyAD(t, s)

@@ -37,6 +37,7 @@ func guidFilter(id directory.ObjectID) string {
 	return "(objectGUID=" + escapeBytes(string(g)) + ")"
 }
 
+// escapeBytes writes bytes that are no text into a filter (Rule LDAP-10).
 func escapeBytes(v string) string {
 	var b strings.Builder
 	for i := range len(v) {

@@ -3,7 +3,9 @@ package ldap
 import (
 	"testing"
 
+	"github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/ambit-iam/ambit/connectors/sourcetest"
 	"github.com/ambit-iam/ambit/directory"
@@ -67,4 +69,18 @@ member: cn=around,ou=groups,dc=example,dc=com
 	live, err = read.LiveMembers(t.Context(), id("cn=posix,ou=groups,dc=example,dc=com"))
 	require.NoError(t, err)
 	require.Equal(t, []directory.Ref{directory.ByUserName("ann, (of) x*")}, live.Refs)
+}
+
+func TestRule_LDAP_10_values_in_filters_are_escaped(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		value := string(rapid.SliceOf(rapid.Byte()).Draw(t, "value"))
+		for _, written := range []string{ldap.EscapeFilter(value), escapeBytes(value)} {
+			filter, err := ldap.CompileFilter("(&(objectClass=person)(uid=" + written + "))")
+			require.NoError(t, err)
+			require.Len(t, filter.Children, 2)
+			equal := filter.Children[1]
+			require.EqualValues(t, ldap.FilterEqualityMatch, equal.Tag)
+			require.Equal(t, value, equal.Children[1].Data.String())
+		}
+	})
 }
