@@ -163,7 +163,9 @@ func (s *Syncer) keep(ctx context.Context, r *run, plan *Plan, cause error) {
 	of := r.sources()
 	failed := cause != nil && !errors.Is(cause, ErrHeld) && !errors.Is(cause, errOnlyPlanned)
 	switch {
-	case !leads, errors.Is(cause, store.ErrFenced), errors.Is(cause, ErrNotLeading), errors.Is(cause, context.Canceled): // another one tells, or nobody asks any more
+	case !leads, errors.Is(cause, store.ErrFenced), errors.Is(cause, ErrNotLeading): // another one tells
+		return
+	case errors.Is(cause, store.ErrUnreachable), errors.Is(cause, store.ErrReadOnly), errors.Is(cause, context.Canceled): // it cannot be written
 		return
 	case r.stored || !r.worth && !failed:
 		s.runsMu.Lock()

@@ -26,7 +26,7 @@ type idle struct {
 	commits atomic.Int64
 	mu      sync.Mutex
 	events  []audit.Event // that were recorded
-	runs    []store.Run   // that were kept by themselves
+	runs    []store.Run   // that were kept
 }
 
 func (i *idle) LoadMirror(context.Context, directory.SourceID, func(store.MirrorRow) error) (store.MirrorStatus, error) {
@@ -65,6 +65,9 @@ func (i *idle) Commit(_ context.Context, c store.Commit) (store.Committed, error
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.events = append(i.events, c.Events...)
+	if c.Run != nil {
+		i.runs = append(i.runs, c.Run())
+	}
 	return store.Committed{Revision: c.Base + 1, At: c.At}, nil
 }
 func (i *idle) CommittedAt(context.Context, access.Revision) (time.Time, error) {
