@@ -346,6 +346,11 @@ type find struct {
 // each goes through the assignments of the user that are in force at the instant,
 // whatever they give.
 func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b *bound, team uint32)) {
+	s.eachOf(u, s.teamsOf(u), at, yield)
+}
+
+// eachOf is each, with teams(u).
+func (s *Snapshot) eachOf(u *user, teams []uint32, at int64, yield func(a *assignment, g grant, b *bound, team uint32)) {
 	hold := func(h *held, team uint32) {
 		live := func(g grant) bool { return s.roles[g.role] != nil && s.span(g.unit).exists() }
 		for i, g := range h.standing {
@@ -360,7 +365,7 @@ func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b 
 		}
 	}
 	hold(&u.aside.held, noTeam)
-	for _, n := range s.teamsOf(u) {
+	for _, n := range teams {
 		if t := s.teams.get(n); t.aside.owns {
 			hold(&t.aside.held, n)
 		}
@@ -369,8 +374,9 @@ func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b 
 
 // teamsOf lists teams(u): those that exist, and the default team.
 func (s *Snapshot) teamsOf(u *user) []uint32 {
-	out := []uint32{s.span(u.unit).team}
-	for _, n := range u.memberOf() {
+	members := u.memberOf()
+	out := append(make([]uint32, 0, 1+len(members)), s.span(u.unit).team)
+	for _, n := range members {
 		if s.teams.get(n).aside.exists {
 			out = append(out, n)
 		}

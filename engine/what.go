@@ -101,8 +101,8 @@ func (s *Snapshot) what(id access.UserID, at time.Time) (What, *user, error) {
 	if gate != Unknown {
 		return w, a.user, nil
 	}
-	all := make([]inForce, 0, 8)
-	s.each(a.user, a.at, func(as *assignment, g grant, b *bound, team uint32) {
+	teams, all := s.teamsOf(a.user), make([]inForce, 0, 8)
+	s.eachOf(a.user, teams, a.at, func(as *assignment, g grant, b *bound, team uint32) {
 		all = append(all, inForce{as, g, b, team})
 	})
 	slices.SortFunc(all, func(x, y inForce) int { return cmp.Compare(x.data.ID, y.data.ID) })
@@ -111,7 +111,7 @@ func (s *Snapshot) what(id access.UserID, at time.Time) (What, *user, error) {
 		return w, a.user, nil
 	}
 	w.all, w.Reason = all, Allowed
-	for _, n := range s.teamsOf(a.user) {
+	for _, n := range teams {
 		if t := s.teams.get(n); t.aside.owns {
 			w.Teams = append(w.Teams, t.aside.data.ID)
 		}
@@ -184,7 +184,7 @@ func (s *Snapshot) heldOf(out []Held, a *asked, all []inForce) []Held {
 			return
 		}
 		found = append(found, x)
-		h := Held{Access: x}
+		h := Held{Access: x, By: make([]access.AssignmentID, 0, len(all))}
 		for _, f := range all {
 			c := a.line[f.role]
 			if d := f.bound.limit(a, c.depth()); d != access.None && is(f, d, c>>inheritsBit&1 != 0) {
@@ -262,6 +262,9 @@ func (w What) Diff(before What) Diff {
 
 // beyond lists what w reaches and o does not.
 func (w What) beyond(o What) []Access {
+	if len(w.Held) == 0 {
+		return nil
+	}
 	var out []Access
 	theirs := map[Access][]Access{} // by table, action and miscellaneous name
 	key := func(a Access) Access {

@@ -185,7 +185,11 @@ func (c causes) of(w engine.What, a engine.Access) Cause {
 			continue
 		}
 		for _, by := range h.By {
-			role, team := w.Carried(by)
+			var role access.RoleID
+			var team access.TeamID
+			if len(c.memberships)+len(c.roles) > 0 {
+				role, team = w.Carried(by)
+			}
 			cause, ok := c.memberships[access.MembershipKey{Team: team, User: w.User}]
 			if !ok {
 				cause, ok = c.assignments[by]
