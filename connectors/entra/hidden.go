@@ -11,8 +11,11 @@ import (
 // their members as empty (Rule GRAPH-3).
 const memberReadHidden = "Member.Read.Hidden"
 
+// hiddenMembership is the visibility of groups that show their members to nobody else.
+const hiddenMembership = "HiddenMembership"
+
 // hidesMembers tells whether the group shows its members to nobody else.
-func (o object) hidesMembers() bool { return o.text("visibility") == "HiddenMembership" }
+func (o object) hidesMembers() bool { return o.text("visibility") == hiddenMembership }
 
 // noteHidden notes whether a group hides its members, and shows us one all the same.
 func (h *side) noteHidden(id directory.ObjectID, o object, shows bool) {

@@ -406,6 +406,8 @@ func (s *Server) graph(path string, r *http.Request, fault Fault) answer {
 		return s.read(parts[1], groupType, r)
 	case len(parts) == 3 && parts[0] == "groups" && (parts[2] == members || parts[2] == owners) && s.permissions[GroupMemberRead]:
 		return s.list(parts[1], parts[2], r)
+	case len(parts) == 3 && parts[0] == "users" && parts[2] == "transitiveMemberOf" && s.permissions[UserRead] && s.permissions[GroupMemberRead]:
+		return s.memberOf(parts[1], r)
 	case parts[0] == "users" || parts[0] == "groups":
 		return forbidden()
 	}
@@ -471,6 +473,30 @@ func (s *Server) read(id, kind string, r *http.Request) answer {
 	return reply(http.StatusOK, body)
 }
 
+// memberOf answers with one page of the groups that a user is in, directly or through
+// others, after a directory role, which everybody has here (Rule GRAPH-22).
+func (s *Server) memberOf(id string, r *http.Request) answer {
+	if o := s.state.objects[id]; o == nil || o.kind != userType || o.state != live {
+		return notFound(id)
+	}
+	all := []any{map[string]any{"@odata.type": "#microsoft.graph.directoryRole", "id": "role"}}
+	seen := map[string]bool{}
+	for next := []string{id}; len(next) > 0; next = next[1:] {
+		for _, e := range s.state.in[next[0]] {
+			g := s.state.objects[e.from]
+			if !e.live || e.relation != members || seen[e.from] || g.state != live || !s.shows(g) {
+				continue
+			}
+			seen[e.from] = true
+			next = append(next, e.from)
+			all = append(all, map[string]any{"@odata.type": groupType, "id": e.from})
+		}
+	}
+	from, _ := strconv.Atoi(r.Form.Get("$skiptoken")) // absent: from the beginning
+	to := min(len(all), from+top(r))
+	return s.page(r, all[min(from, to):to], to, to < len(all))
+}
+
 // list answers with one page of a group's direct members or owners.
 func (s *Server) list(id, relation string, r *http.Request) answer {
 	o := s.state.objects[id]
@@ -495,9 +521,14 @@ func (s *Server) list(id, relation string, r *http.Request) answer {
 			}
 		}
 	}
+	return s.page(r, value, from+size, more)
+}
+
+// page is a page of a list, with a link to the next if there are more.
+func (s *Server) page(r *http.Request, value []any, next int, more bool) answer {
 	body := map[string]any{"value": value}
 	if more {
-		q := url.Values{"$top": {strconv.Itoa(size)}, "$skiptoken": {strconv.Itoa(from + size)}, "$select": r.Form["$select"]}
+		q := url.Values{"$top": {strconv.Itoa(top(r))}, "$skiptoken": {strconv.Itoa(next)}, "$select": r.Form["$select"]}
 		body["@odata.nextLink"] = s.URL + r.URL.Path + "?" + q.Encode()
 	}
 	return reply(http.StatusOK, body)
