@@ -504,6 +504,48 @@ func TestRule_LDAP_14_a_refresh_that_is_cut_anywhere_takes_nothing_away(t *testi
 	f.asRead()
 }
 
+// TestRule_LDAP_24_a_peer_that_is_gone_without_a_word ends a round by the time in which
+// nothing was said, wherever that begins, and the next one by another connection is
+// whole again.
+func TestRule_LDAP_24_a_peer_that_is_gone_without_a_word(t *testing.T) {
+	s := rig.StartSlapd(t, company.Small().WriteLDIF)
+	c, proxy := lossy(t, s)
+	c.IdleSeconds = 5
+	f := follow(t, c)
+	write(t, s).person("new")
+	before := text(f.Round)
+	for _, after := range []int{0, 1, 4} { // the bind, the server's own description, the refresh
+		proxy.Arm(ldaptest.ProxyFault{After: after, HalfOpen: true})
+		round, err := sourcetest.Follow(t.Context(), f.source, directory.Start{}, f.Round)
+		require.Error(t, err, "after %d messages", after)
+		require.False(t, round.Complete)
+	}
+	require.Equal(t, before, text(f.Round))
+	proxy.Arm(ldaptest.ProxyFault{})
+	f.next()
+	f.asRead()
+}
+
+// TestRule_SRC_3_entries_may_come_in_any_order shuffles what the server says, in a full
+// read and in a refresh.
+func TestRule_SRC_3_entries_may_come_in_any_order(t *testing.T) {
+	s := rig.StartSlapd(t, company.Small().WriteLDIF)
+	for seed := range uint64(5) {
+		c, proxy := lossy(t, s)
+		c.IdleSeconds = 60
+		proxy.Rewrite(ldaptest.Shuffle(seed))
+		f := follow(t, c)
+		f.asRead()
+		w := write(t, s)
+		for i := range 5 {
+			w.person(fmt.Sprintf("new-%d-%d", seed, i))
+		}
+		w.rename(fmt.Sprintf("uid=new-%d-0,ou=people,dc=example,dc=com", seed), fmt.Sprintf("uid=newer-%d", seed), "")
+		f.next()
+		f.asRead()
+	}
+}
+
 func TestRule_LDAP_23_a_watch_tells_of_each_change(t *testing.T) {
 	s := rig.StartSlapd(t, company.Small().WriteLDIF)
 	c, proxy := lossy(t, s)

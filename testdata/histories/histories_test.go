@@ -383,6 +383,8 @@ func (l *ldapServer) spoil(r *rand.Rand) string {
 		f.Cut, what = true, "cut"
 	case n == 20: // costs four seconds
 		f.Stall, what = true, "stall"
+	case n == 22: // as well
+		f.HalfOpen, what = true, "half-open"
 	case n == 21 && l.restart != nil:
 		l.restart()
 		return "restart"
@@ -392,6 +394,9 @@ func (l *ldapServer) spoil(r *rand.Rand) string {
 		}
 		f.Duplicate, what = true, "end"
 		l.proxy.Rewrite(ending(codes[r.IntN(len(codes))]))
+	case n < 35:
+		f.Duplicate, what = true, "shuffled, duplicate"
+		l.proxy.Rewrite(ldaptest.Shuffle(r.Uint64()))
 	default:
 		f.Duplicate = true
 	}

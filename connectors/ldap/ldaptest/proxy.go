@@ -3,6 +3,7 @@ package ldaptest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -41,6 +42,9 @@ type ProxyFault struct {
 	Cut bool
 	// Stall says nothing any more.
 	Stall bool
+	// HalfOpen says nothing any more and hears nothing, and ends nothing: as a host that
+	// is gone without a word.
+	HalfOpen bool
 	// Duplicate sends each entry twice.
 	Duplicate bool
 	// Delay is before each message.
@@ -136,6 +140,7 @@ func (p *Proxy) accept() {
 type requests struct {
 	mu   sync.Mutex
 	byID map[int64]*ber.Packet
+	deaf bool // nothing gets through any more
 }
 
 func (r *requests) forward(client, server net.Conn) {
@@ -150,7 +155,11 @@ func (r *requests) forward(client, server net.Conn) {
 			r.byID = map[int64]*ber.Packet{}
 		}
 		r.byID[id] = packet
+		deaf := r.deaf
 		r.mu.Unlock()
+		if deaf {
+			continue
+		}
 		if _, err := server.Write(packet.Bytes()); err != nil {
 			return
 		}
@@ -184,7 +193,10 @@ func (p *Proxy) answers(r *requests, server, client net.Conn) {
 			case struck && fault.Cut:
 				_, _ = client.Write(message[:len(message)/2]) // it is closed next
 				return
-			case struck && fault.Stall:
+			case struck && (fault.Stall || fault.HalfOpen):
+				r.mu.Lock()
+				r.deaf = fault.HalfOpen
+				r.mu.Unlock()
 				<-p.closed
 				return
 			case struck && fault.Duplicate && a.Children[1].Tag == ldap.ApplicationSearchResultEntry:
@@ -197,6 +209,34 @@ func (p *Proxy) answers(r *requests, server, client net.Conn) {
 				return
 			}
 		}
+	}
+}
+
+// shuffled is how many entries Shuffle holds back at most.
+const shuffled = 64
+
+// Shuffle gives the entries of each answer in another order, before whatever comes
+// after them.
+func Shuffle(seed uint64) Rewrite {
+	var mu sync.Mutex
+	r, held := rand.New(rand.NewPCG(seed, 3)), map[*ber.Packet][]*ber.Packet{}
+	return func(request, answer *ber.Packet) []*ber.Packet {
+		mu.Lock()
+		defer mu.Unlock()
+		isEntry := answer.Children[1].Tag == ldap.ApplicationSearchResultEntry
+		if isEntry {
+			held[request] = append(held[request], answer)
+			if len(held[request]) < shuffled {
+				return nil
+			}
+		}
+		out := held[request]
+		delete(held, request)
+		r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+		if !isEntry {
+			out = append(out, answer)
+		}
+		return out
 	}
 }
 
