@@ -66,10 +66,11 @@ bench-peers: servers ## ask other engines and databases the same as Ambit, for d
 	bin/bench-peers
 
 .PHONY: bench-freshness
-bench-freshness: servers ## ten minutes of changes to slapd and ten to Samba, and how soon answers change, for docs/benchmarks.md
+bench-freshness: servers ## ten minutes of changes to each of slapd, Samba and a server as Graph's, and how soon answers change, for docs/benchmarks.md
 	$(GO) -C bench build -o ../bin/bench-freshness ./freshness
 	bin/bench-freshness
 	bin/bench-freshness -source ad
+	bin/bench-freshness -source graph
 
 .PHONY: bench-scale
 bench-scale: ## measure the engine with a million users, for docs/benchmarks.md (takes a quarter of an hour, 8 GB, and 5 GB of disk)

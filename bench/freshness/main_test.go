@@ -23,8 +23,9 @@ func TestMain(m *testing.M) {
 // How fast it is the benchmark tells; here, on whatever machine, nothing is lost.
 func TestRule_SRC_9_NoChangeIsLost(t *testing.T) {
 	for source, o := range map[string]options{
-		"ldap": {source: "ldap", lasts: 5 * time.Second, rate: 100, people: 500},
-		"ad":   {source: "ad", lasts: 5 * time.Second, rate: 5, people: 50},
+		"ldap":  {source: "ldap", lasts: 5 * time.Second, rate: 100, people: 500},
+		"ad":    {source: "ad", lasts: 5 * time.Second, rate: 5, people: 50},
+		"graph": {source: "graph", lasts: 5 * time.Second, rate: 50, people: 500},
 	} {
 		t.Run(source, func(t *testing.T) {
 			r, err := measure(t.Context(), o)
