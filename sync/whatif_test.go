@@ -96,7 +96,7 @@ func TestRule_PLAN_3_what_if_says_what_a_sync_with_the_files_would(t *testing.T)
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newRig(t, modelFile, propertyRules)
 		w := world{}
-		for step := range rapid.IntRange(1, 4).Draw(rt, "steps") {
+		for step := range rapid.IntRange(1, 2).Draw(rt, "steps") {
 			now := drawEdit(rt, w)
 			mode, pages := directory.Full, now.pages()
 			if step > 0 && rapid.Bool().Draw(rt, "delta") {
