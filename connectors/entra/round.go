@@ -81,6 +81,8 @@ type side struct {
 	counts func() (*abstractions.RequestInformation, error)
 	ahead  *page
 	again  map[directory.ObjectID]bool
+	// unread are those whose properties could not be read.
+	unread []directory.ObjectID
 }
 
 // saidGone stands for what is said of an object that is gone.

@@ -231,6 +231,15 @@ func TestRule_GRAPH_4_null_properties_are_not_cleared_ones(t *testing.T) {
 	require.Len(t, round.Problems, 1)
 	require.Equal(t, directory.ObjectID("ann"), round.Problems[0].Object)
 	require.Contains(t, round.Problems[0].Text, "User.Read.All")
+	server.Disarm()
+	round, err = readNext(t, s, round)
+	require.NoError(t, err)
+	require.Empty(t, round.Problems)
+	require.Len(t, round.Objects, 1, "who could not be read is asked for again: delta does not repeat it")
+	require.Equal(t, "Ann B.", round.Objects["ann"].Get(directory.AttrDisplayName))
+	round, err = readNext(t, s, round)
+	require.NoError(t, err)
+	require.Empty(t, round.Objects)
 }
 
 func TestRule_GRAPH_6_delta_queries_say_what_to_select(t *testing.T) {

@@ -50,11 +50,17 @@ func (r *round) settle() (directory.Page, error) {
 			// Its beginning may contradict the rest: everything is read once more.
 			h.Link = h.Base
 		}
-		*h.half = half{Link: h.Link, Hidden: h.Hidden, Shown: h.Shown}
+		// Delta does not say again what it has said of those that could not be read.
+		*h.half = half{Link: h.Link, Again: h.unread[:min(len(h.unread), maxUnread)], Hidden: h.Hidden, Shown: h.Shown}
 	}
 	out.Cursor, out.Complete = r.cursor.bytes(), true
 	return out, nil
 }
+
+// maxUnread is how many objects that could not be read are asked for once more with
+// the next round. Where there are more it is the permission that lacks, and the next
+// full round brings them.
+const maxUnread = 1000
 
 // readDirectly reads the half's contradictory objects, in batches (Rule GRAPH-24),
 // and notes which are gone.
@@ -97,6 +103,7 @@ func (r *round) direct(h *side, id directory.ObjectID, a answer, out *directory.
 	}
 	x = reading{object: o, whole: true, attributes: map[string][]string{}}
 	if !take(&x) {
+		h.unread = append(h.unread, id)
 		out.Problems = append(out.Problems, directory.Problem{
 			Object: id, Text: fmt.Sprintf("the %s's properties cannot be read; grant the application permission %s", h.kind, h.needs),
 		})
