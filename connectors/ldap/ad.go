@@ -479,8 +479,10 @@ func (r *adRound) objects(k adKind, filter, base string, members bool, found map
 // that counts.
 func (r *adRound) tell(k adKind, o *adObject, page *directory.Page) bool {
 	if o.conflict {
-		page.Problems = append(page.Problems, directory.Problem{DN: o.dn,
-			Text: "the object lost its name to another in replication (CNF) and is left out; rename or delete one of the two (Rule AD-24)"})
+		page.Problems = append(page.Problems, directory.Problem{
+			DN:   o.dn,
+			Text: "the object lost its name to another in replication (CNF) and is left out; rename or delete one of the two (Rule AD-24)",
+		})
 		if r.mode == directory.Delta {
 			page.Removed = append(page.Removed, o.id)
 		}

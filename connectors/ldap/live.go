@@ -82,10 +82,10 @@ func (s *Source) LiveGroups(ctx context.Context, user directory.ObjectID) (direc
 			for _, class := range g.Classes {
 				m := memberAttributes[class]
 				name := f.dn
-				switch {
-				case m.naming == byURL:
+				switch m.naming {
+				case byURL:
 					continue
-				case m.naming == byUID:
+				case byUID:
 					if name = f.value; f.id != user || name == "" {
 						continue // such a group has no groups in it
 					}
