@@ -126,7 +126,7 @@ func (s *Server) synced(report dirsync.Report, err error, details bool) (*struct
 			p = p.with("text", answer.Body.Text)
 		}
 		return nil, p
-	case err != nil && (report.Plan == nil || !sourcesFailed(report)):
+	case err != nil && (report.Plan == nil || report.Err != nil): // or it is what sources failed at, and the answer says so
 		return nil, syncProblem(err)
 	}
 	return s.answer(report, details)
@@ -165,17 +165,6 @@ func (s *Server) whatIf(ctx context.Context, in *struct{ Body WhatIfRequest }) (
 		return nil, syncProblem(err)
 	}
 	return s.answer(dirsync.Report{Plan: plan}, in.Body.Details)
-}
-
-// sourcesFailed tells whether the error of a sync is that of its sources: the
-// rest was done all the same.
-func sourcesFailed(r dirsync.Report) bool {
-	for _, source := range r.Sources {
-		if source.Err != nil {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Server) answer(r dirsync.Report, details bool) (*struct{ Body SyncAnswer }, error) {

@@ -190,7 +190,7 @@ func TestRule_PLAN_7_a_run_that_fails_is_kept_and_one_that_fails_again_is_counte
 		require.ErrorIs(t, err, directory.ErrAuth)
 		run := r.runs()[0]
 		require.Equal(t, store.RunFailed, run.Result)
-		require.Equal(t, "", run.Sources[1].Error)
+		require.Empty(t, run.Sources[1].Error)
 		require.NotEmpty(t, run.Sources[0].Error)
 	})
 }

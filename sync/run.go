@@ -226,6 +226,8 @@ type Report struct {
 	Plan     *Plan
 	Revision access.Revision // of the last commit; 0: nothing was committed
 	Applied  bool            // something was
+	// Err is why the plan was not made or applied, apart from what sources failed at.
+	Err error
 
 	began time.Time
 }
@@ -283,7 +285,8 @@ func (s *Syncer) Sync(ctx context.Context, o Options) (Report, error) {
 	if report.Sources == nil && err != nil {
 		return report, err
 	}
-	return report, errors.Join(s.commit(ctx, o, &report), err)
+	report.Err = s.commit(ctx, o, &report)
+	return report, errors.Join(report.Err, err)
 }
 
 // maxPlans is how many plans one synchronization applies. What one makes possible
