@@ -109,7 +109,7 @@ func TestRule_LDAP_20_what_389_says_by_content_synchronisation(t *testing.T) {
 	c.UniqueID = "nsUniqueId"
 	require.ErrorContains(t, c.Validate(), "content_sync goes by entryUUID")
 	c.UniqueID, c.Changes = "objectGUID", ""
-	require.ErrorContains(t, c.Validate(), "unique_id: want entryUUID or nsUniqueId")
+	require.ErrorContains(t, c.Validate(), "unique_id: want entryUUID, nsUniqueId or ipaUniqueID")
 }
 
 func TestRule_LDAP_11_389_without_entryUUID_says_what_to_set(t *testing.T) {
