@@ -312,10 +312,14 @@ type Origin struct {
 	Rule   string `json:"rule,omitempty"`   // the rule's name
 	Source string `json:"source,omitempty"` // the directory source
 	Object string `json:"object,omitempty"` // the user's or group's id in it
-	// Path names the groups between the group and its member, for nested rules: of a
-	// membership the team's group, of a user the environment security group.
+	// Path names the groups between the group and its member, for nested rules, with
+	// PathSeparator between them: of a membership the team's group, of a user the
+	// environment security group.
 	Path string `json:"path,omitempty"`
 }
+
+// PathSeparator is between the groups of an Origin's Path.
+const PathSeparator = " > "
 
 type ordinal interface{ ~uint8 }
 

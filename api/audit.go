@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/ambit-iam/ambit/access"
@@ -34,14 +33,9 @@ func (s *Server) listAudit(ctx context.Context, in *auditInput) (*pageOutput[aud
 		From: in.From, Until: in.Until, Limit: in.Limit + 1,
 	}
 	filter := []any{"audit", in.Environment, in.Object, in.Actor, in.Operation, in.From.UTC(), in.Until.UTC()}
-	before, err := readCursor(ctx, in.Cursor, filter...)
-	if err != nil {
+	var err error
+	if q.Before, err = readNumberCursor(ctx, in.Cursor, filter...); err != nil {
 		return nil, err
-	}
-	if before != "" {
-		if q.Before, err = strconv.ParseInt(before, 10, 64); err != nil {
-			return nil, err
-		}
 	}
 	events, err := s.store.Audit(ctx, q)
 	if err != nil {
@@ -51,7 +45,7 @@ func (s *Server) listAudit(ctx context.Context, in *auditInput) (*pageOutput[aud
 	out.Body.Revision = s.tenant.Revision()
 	if len(events) > in.Limit {
 		events = events[:in.Limit]
-		out.Body.NextCursor = makeCursor(ctx, strconv.FormatInt(events[in.Limit-1].Seq, 10), filter...)
+		out.Body.NextCursor = makeNumberCursor(ctx, events[in.Limit-1].Seq, filter...)
 	}
 	out.Body.Items = events
 	return out, nil

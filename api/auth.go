@@ -87,11 +87,17 @@ func (s *Server) self(state *access.State, p principal) (access.User, bool) {
 	if p.claim == "" {
 		return access.User{}, false
 	}
-	if source := s.verifier.config.Source; source != "" {
-		user, ok := state.Users[access.UserID(source+":"+p.claim)]
+	if id, ok := s.userID(p); ok {
+		user, ok := state.Users[id]
 		return user, ok
 	}
 	return state.UserByLogin(p.claim)
+}
+
+// userID is the user whom a claim names by id; false where it names one by login.
+func (s *Server) userID(p principal) (access.UserID, bool) {
+	source := s.verifier.config.Source
+	return access.UserID(source + ":" + p.claim), source != ""
 }
 
 // own tells which accounts of any environment are the caller's own; nil for callers
@@ -100,8 +106,8 @@ func (s *Server) own(p principal) func(access.User) bool {
 	if p.claim == "" {
 		return nil
 	}
-	if source := s.verifier.config.Source; source != "" {
-		return func(u access.User) bool { return u.ID == access.UserID(source+":"+p.claim) }
+	if id, ok := s.userID(p); ok {
+		return func(u access.User) bool { return u.ID == id }
 	}
 	return func(u access.User) bool { return access.Fold(u.Login) == access.Fold(p.claim) }
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -34,4 +35,17 @@ func readCursor(ctx context.Context, cursor string, list ...any) (string, error)
 		return "", problem("cursor-invalid", http.StatusBadRequest, "the cursor is not one that this list, with this filter, gave you; begin again without one")
 	}
 	return after, nil
+}
+
+// makeNumberCursor and readNumberCursor are for lists that go by a number from 1.
+func makeNumberCursor(ctx context.Context, after int64, list ...any) string {
+	return makeCursor(ctx, strconv.FormatInt(after, 10), list...)
+}
+
+func readNumberCursor(ctx context.Context, cursor string, list ...any) (int64, error) {
+	after, err := readCursor(ctx, cursor, list...)
+	if err != nil || after == "" {
+		return 0, err
+	}
+	return strconv.ParseInt(after, 10, 64)
 }

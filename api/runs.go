@@ -39,14 +39,9 @@ type RunningRound struct {
 func (s *Server) listRuns(ctx context.Context, in *runsInput) (*struct{ Body Runs }, error) {
 	q := store.RunQuery{Source: in.Source, Result: in.Result, Limit: in.Limit + 1}
 	filter := []any{"runs", in.Source, in.Result}
-	before, err := readCursor(ctx, in.Cursor, filter...)
-	if err != nil {
+	var err error
+	if q.Before, err = readNumberCursor(ctx, in.Cursor, filter...); err != nil {
 		return nil, err
-	}
-	if before != "" {
-		if q.Before, err = strconv.ParseInt(before, 10, 64); err != nil {
-			return nil, err
-		}
 	}
 	runs, err := s.store.Runs(ctx, q)
 	if err != nil {
@@ -61,7 +56,7 @@ func (s *Server) listRuns(ctx context.Context, in *runsInput) (*struct{ Body Run
 	out.Body.Revision = s.tenant.Revision()
 	if len(runs) > in.Limit {
 		runs = runs[:in.Limit]
-		out.Body.NextCursor = makeCursor(ctx, strconv.FormatInt(runs[in.Limit-1].ID, 10), filter...)
+		out.Body.NextCursor = makeNumberCursor(ctx, runs[in.Limit-1].ID, filter...)
 	}
 	out.Body.Items = runs
 	return out, nil

@@ -109,7 +109,7 @@ Of the live heap near its largest (355 MB), by the profile of one such sync on 2
 (what the rules want, the changes, their digest), a fifth what the changes expand to, an eighth the directory's mirror; the rest was not
 told apart. The collector lets the heap double before it runs (GOGC=100), which fits the rest of what is resident.
 
-Of the processors' time of such a sync, by the profiles of three on 2026-11-25 on a machine that was busy with other things (7.6 s, where
+Of the processors' time of such a sync, by hand and by no command that is kept: the profiles of three on 2026-11-25 on a machine that was busy with other things (7.6 s, where
 it had been 8.9 s that morning):
 
 | What | Seconds | The least that it could be |

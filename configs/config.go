@@ -26,6 +26,7 @@ import (
 	"github.com/ambit-iam/ambit/jit"
 	"github.com/ambit-iam/ambit/scim"
 	"github.com/ambit-iam/ambit/secret"
+	"github.com/ambit-iam/ambit/store"
 )
 
 // Config is ambit.yaml.
@@ -128,11 +129,9 @@ const (
 	minInterval     = jit.Duration(time.Second)
 	maxInterval     = jit.Duration(24 * time.Hour) // Rule GRAPH-18
 
-	defaultKeepRuns    = 1_000
-	maxKeepRuns        = 100_000
-	defaultKeepRunsFor = jit.Duration(90 * 24 * time.Hour)
-	minKeepRunsFor     = jit.Duration(time.Hour)
-	maxKeepRunsFor     = jit.Duration(10 * 365 * 24 * time.Hour)
+	maxKeepRuns    = 100_000
+	minKeepRunsFor = jit.Duration(time.Hour)
+	maxKeepRunsFor = jit.Duration(10 * 365 * 24 * time.Hour)
 
 	defaultStoreStale = jit.Duration(5 * time.Minute)
 	minStoreStale     = jit.Duration(5 * time.Second) // it is asked every second
@@ -149,7 +148,7 @@ func Load(path string) (*Config, error) {
 	}
 	c := &Config{
 		Path: path,
-		Sync: Sync{Interval: defaultInterval, KeepRuns: defaultKeepRuns, KeepRunsFor: defaultKeepRunsFor},
+		Sync: Sync{Interval: defaultInterval, KeepRuns: store.DefaultRetention.Runs, KeepRunsFor: jit.Duration(store.DefaultRetention.Age)},
 		Log:  Log{Level: "info", Format: "text"},
 	}
 	doc, err := document.Decode(path, src, c)

@@ -74,7 +74,7 @@ func (s *Snapshot) Paths(id access.UserID, at time.Time) (Paths, error) {
 		t.Roles = by[t.Team.ID]
 		slices.SortFunc(t.Roles, compare)
 		if path := t.Team.Membership.Path; path != "" {
-			t.Through = strings.Split(path, pathSeparator)
+			t.Through = strings.Split(path, access.PathSeparator)
 		}
 		p.Teams = append(p.Teams, t)
 	}
@@ -89,9 +89,6 @@ func (s *Snapshot) Paths(id access.UserID, at time.Time) (Paths, error) {
 	})
 	return p, nil
 }
-
-// pathSeparator is between the groups of an origin's path.
-const pathSeparator = " > "
 
 // To keeps only the paths to teams that are so called, or have this id. None is
 // ErrUnknown.

@@ -551,7 +551,7 @@ func (u *update) expandWhole(x *expansion) {
 			if o, ok := u.view.Object(x.source.id, id); ok && o.Kind == directory.KindGroup {
 				path := o.Name()
 				if s.path != "" {
-					path = s.path + " > " + path
+					path = s.path + access.PathSeparator + path
 				}
 				visit(id, path)
 			}

@@ -105,6 +105,9 @@ type Retention struct {
 	Age  time.Duration
 }
 
+// DefaultRetention is what is kept where nobody says otherwise.
+var DefaultRetention = Retention{Runs: 1000, Age: 90 * 24 * time.Hour}
+
 // RunQuery selects runs, newest first. Zero fields select all.
 type RunQuery struct {
 	Source directory.SourceID

@@ -15,9 +15,6 @@ import (
 	"github.com/ambit-iam/ambit/store"
 )
 
-// defaultRetention is which runs are kept where Config does not say.
-var defaultRetention = store.Retention{Runs: 1000, Age: 90 * 24 * time.Hour}
-
 // How much of a run is kept (Rule REL-8).
 const (
 	keptChanges = 1_000   // of a plan, for its file and its access to be kept
@@ -219,6 +216,6 @@ func sameFailure(before, now store.Run) bool {
 // retention is what the configuration says. The caller holds s.mu.
 func (s *Syncer) retention() store.Retention {
 	return store.Retention{
-		Runs: cmp.Or(s.config.KeepRuns.Runs, defaultRetention.Runs), Age: cmp.Or(s.config.KeepRuns.Age, defaultRetention.Age),
+		Runs: cmp.Or(s.config.KeepRuns.Runs, store.DefaultRetention.Runs), Age: cmp.Or(s.config.KeepRuns.Age, store.DefaultRetention.Age),
 	}
 }

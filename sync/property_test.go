@@ -73,18 +73,7 @@ func TestSync_by_change_ends_where_a_full_one_does(t *testing.T) {
 		r := newRig(t, modelFile, propertyRules)
 		w := world{}
 		for step := range rapid.IntRange(1, 6).Draw(rt, "steps") {
-			now := drawEdit(rt, w)
-			mode, pages := directory.Full, now.pages()
-			if step > 0 && rapid.Bool().Draw(rt, "delta") {
-				mode = directory.Delta
-				now = now.after(w)
-				pages = w.difference(now)
-			}
-			w = now
-			if rapid.IntRange(0, 3).Draw(rt, "by others") == 0 {
-				drawOthers(rt, r)
-			}
-			r.source.says(mode, pages...)
+			w = drawStep(rt, r, w, step > 0)
 			report, err := r.sync.Sync(t.Context(), Options{})
 			for err != nil {
 				// A gate that is empty holds every plan: a person accepts it.
@@ -153,4 +142,21 @@ func FuzzParseRow(f *testing.F) {
 		require.Equal(t, directory.Ref(far), back)
 		require.Equal(t, pin{id: directory.ObjectID(id), stale: stale}, p)
 	})
+}
+
+// drawStep edits what the source says, and at times what others have said, and has
+// the source say it, whole or what is new in it. It returns the world that then is.
+func drawStep(t *rapid.T, r *rig, w world, delta bool) world {
+	now := drawEdit(t, w)
+	mode, pages := directory.Full, now.pages()
+	if delta && rapid.Bool().Draw(t, "delta") {
+		mode = directory.Delta
+		now = now.after(w)
+		pages = w.difference(now)
+	}
+	if rapid.IntRange(0, 3).Draw(t, "by others") == 0 {
+		drawOthers(t, r)
+	}
+	r.source.says(mode, pages...)
+	return now
 }

@@ -72,7 +72,8 @@ type Config struct {
 	// Files are the SHA-256 digests of the files that Rules and Model are made from,
 	// by name: a plan that was written down is of these files and no others.
 	Files map[string]string
-	// KeepRuns says which runs are kept; what is zero in it has a default.
+	// KeepRuns says which runs are kept; what is zero in it is as in
+	// store.DefaultRetention.
 	KeepRuns store.Retention
 }
 
@@ -251,14 +252,13 @@ func (s *Syncer) Plan(ctx context.Context, o Options) (Report, error) {
 	if report.Sources == nil && err != nil {
 		return report, err
 	}
-	var planErr error
-	report.Plan, planErr = s.planOnly(ctx)
-	outcome := planErr
-	if planErr == nil && !report.Plan.Empty() {
+	report.Plan, report.Err = s.planOnly(ctx)
+	outcome := report.Err
+	if report.Err == nil && !report.Plan.Empty() {
 		outcome = errOnlyPlanned
 	}
 	s.keep(ctx, s.newRun(o, &report), report.Plan, outcome)
-	return report, errors.Join(planErr, err)
+	return report, errors.Join(report.Err, err)
 }
 
 // planOnly makes the plan and leaves it at that.

@@ -97,18 +97,7 @@ func TestRule_PLAN_3_what_if_says_what_a_sync_with_the_files_would(t *testing.T)
 		r := newRig(t, modelFile, propertyRules)
 		w := world{}
 		for step := range rapid.IntRange(1, 2).Draw(rt, "steps") {
-			now := drawEdit(rt, w)
-			mode, pages := directory.Full, now.pages()
-			if step > 0 && rapid.Bool().Draw(rt, "delta") {
-				mode = directory.Delta
-				now = now.after(w)
-				pages = w.difference(now)
-			}
-			w = now
-			if rapid.IntRange(0, 3).Draw(rt, "by others") == 0 {
-				drawOthers(rt, r)
-			}
-			r.source.says(mode, pages...)
+			w = drawStep(rt, r, w, step > 0)
 			read, err := r.sync.Plan(t.Context(), Options{})
 			require.NoError(rt, err)
 			if rapid.Bool().Draw(rt, "apply") {

@@ -49,20 +49,31 @@ sources:
 `
 }
 
-// TestRule_GRAPH_37_a_change_that_is_told_of_is_in_force_at_once lets Graph notify a
-// daemon, behind a proxy that has the certificate, whose interval is a day.
-func TestRule_GRAPH_37_a_change_that_is_told_of_is_in_force_at_once(t *testing.T) {
+// graphAndProxy starts a Graph that notifies through a proxy, which has the certificate
+// and waits until it is told, once, whom it reaches.
+func graphAndProxy(t *testing.T) (proxy *httptest.Server, server *graphtest.Server, reach func(address string)) {
+	t.Helper()
 	backend := &url.URL{Scheme: "http"}
 	listening := make(chan struct{})
-	proxy := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	proxy = httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		<-listening
 		r.SetURL(backend)
 	}})
-	defer proxy.Close()
-	dir := t.TempDir()
-	server, err := graphtest.Start(dir, graphtest.Options{Notify: proxy.Client()})
+	t.Cleanup(proxy.Close)
+	server, err := graphtest.Start(t.TempDir(), graphtest.Options{Notify: proxy.Client()})
 	require.NoError(t, err)
-	defer server.Close()
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	return proxy, server, func(address string) {
+		backend.Host = address
+		close(listening)
+	}
+}
+
+// TestRule_GRAPH_37_a_change_that_is_told_of_is_in_force_at_once lets Graph notify a
+// daemon, behind a proxy that has the certificate, whose interval is a day.
+func TestRule_GRAPH_37_a_change_that_is_told_of_is_in_force_at_once(t *testing.T) {
+	proxy, server, reach := graphAndProxy(t)
+	dir := t.TempDir()
 	server.AddUser("ann", map[string]any{"userPrincipalName": "ann@contoso.example", "displayName": "Ann", "accountEnabled": true, "userType": "Member"})
 	secret := filepath.Join(dir, "secret")
 	require.NoError(t, os.WriteFile(secret, []byte(graphtest.ClientSecret), 0o600))
@@ -70,10 +81,7 @@ func TestRule_GRAPH_37_a_change_that_is_told_of_is_in_force_at_once(t *testing.T
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- d.serve(ctx, func(address string) {
-			backend.Host = address
-			close(listening)
-		})
+		ended <- d.serve(ctx, reach)
 	}()
 	eventually := func(what string, is func() bool) {
 		t.Helper()
@@ -114,17 +122,8 @@ func inSales(t *testing.T, d *daemon, login string) (found bool) {
 // TestRule_GRAPH_39_a_notification_wakes_the_one_that_leads has two daemons on one
 // PostgreSQL. Graph reaches the one that does not lead.
 func TestRule_GRAPH_39_a_notification_wakes_the_one_that_leads(t *testing.T) {
-	backend := &url.URL{Scheme: "http"}
-	listening := make(chan struct{})
-	proxy := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		<-listening
-		r.SetURL(backend)
-	}})
-	defer proxy.Close()
+	proxy, server, reach := graphAndProxy(t)
 	dir := t.TempDir()
-	server, err := graphtest.Start(dir, graphtest.Options{Notify: proxy.Client()})
-	require.NoError(t, err)
-	defer server.Close()
 	person := func(name string) {
 		server.AddUser(name, map[string]any{"userPrincipalName": name + "@contoso.example", "displayName": name, "accountEnabled": true, "userType": "Member"})
 	}
@@ -145,10 +144,7 @@ func TestRule_GRAPH_39_a_notification_wakes_the_one_that_leads(t *testing.T) {
 	}
 	leads, said := start(func(string) {})
 	eventually(said, "leads", func() bool { return strings.Contains(said.String(), "leads the synchronization") })
-	follows, heard := start(func(address string) {
-		backend.Host = address
-		close(listening)
-	})
+	follows, heard := start(reach)
 	eventually(said, "subscribed", func() bool { return slices.Equal([]string{"groups", "users"}, server.Subscriptions()) })
 	eventually(heard, "ann", func() bool { return inSales(t, follows, "ann@contoso.example") })
 	person("bob")

@@ -125,12 +125,19 @@ func (o *office) done(who, path string, body any) (a api.SyncAnswer) {
 func (o *office) refused(who, path string, body any, status int, kind string) *api.Problem {
 	o.t.Helper()
 	before := o.d.tenant.Revision()
+	p := o.problem(who, path, body, status, kind)
+	require.Equal(o.t, before, o.d.tenant.Revision(), "nothing is written")
+	return p
+}
+
+// problem is that of a request that is refused.
+func (o *office) problem(who, path string, body any, status int, kind string) *api.Problem {
+	o.t.Helper()
 	got, answer := o.ask(who, path, body)
 	p := &api.Problem{}
 	require.NoError(o.t, json.Unmarshal(answer, p), "%s", answer)
 	require.Equal(o.t, status, got, "%s", answer)
 	require.Equal(o.t, "urn:ambit:problem:"+kind, p.Type, "%s", p.Detail)
-	require.Equal(o.t, before, o.d.tenant.Revision(), "nothing is written")
 	return p
 }
 
@@ -243,15 +250,10 @@ guards: {privileged: {roles: [Sales Manager], max: 0}}
 			require.NoError(t, o.d.reload())
 			o.done("olga", "/v1/sync", api.SyncRequest{})
 			o.says(strings.Replace(staff, `"groups": [`, `"groups": [{"id": "9", "displayName": "Managers", "members": ["`+c.member+`"]},`, 1))
-			status, body := o.ask("olga", "/v1/sync", api.SyncRequest{})
-			require.Equal(t, http.StatusConflict, status, "%s", body)
+			o.problem("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held")
 			digest := fmt.Sprint(o.refused("otto", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held").Members["digest"])
 			accept := api.SyncRequest{AcceptPlan: digest, Reason: "she is the new manager"}
-			status, body = o.ask("olga", "/v1/sync", accept)
-			p := &api.Problem{}
-			require.NoError(t, json.Unmarshal(body, p))
-			require.Equal(t, http.StatusForbidden, status, "%s", body)
-			require.Equal(t, "urn:ambit:problem:self-approval", p.Type)
+			p := o.problem("olga", "/v1/sync", accept, http.StatusForbidden, "self-approval")
 			require.Contains(t, p.Detail, "in environment sales")
 			require.Contains(t, fmt.Sprint(p.Members["accounts"]), c.account)
 			require.Equal(t, []any{"otto"}, p.Members["may"])
@@ -274,14 +276,10 @@ func TestRule_SEC_12_where_everybody_gains_the_host_accepts(t *testing.T) {
 	edited := strings.Replace(officeRules, "[Salesperson]", "[Salesperson, Sales Manager]", 1) + "guards: {privileged: {roles: [Sales Manager], max: 0}}\n"
 	require.NoError(t, os.WriteFile(o.d.config.File("mapping.yaml"), []byte(edited), 0o600))
 	require.NoError(t, o.d.reload())
-	status, body := o.ask("olga", "/v1/sync", api.SyncRequest{})
-	require.Equal(t, http.StatusConflict, status, "%s", body)
+	o.problem("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held")
 	digest := fmt.Sprint(o.refused("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held").Members["digest"])
 	accept := api.SyncRequest{AcceptPlan: digest, Reason: "all are managers now"}
-	status, body = o.ask("otto", "/v1/sync", accept)
-	p := &api.Problem{}
-	require.NoError(t, json.Unmarshal(body, p))
-	require.Equal(t, http.StatusForbidden, status, "%s", body)
+	p := o.problem("otto", "/v1/sync", accept, http.StatusForbidden, "self-approval")
 	require.Empty(t, p.Members["may"])
 	require.Contains(t, p.Members["hint"], "whoever runs Ambit's server may")
 

@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -75,7 +76,7 @@ func (s *Source) dynamicGroups(c *connection, filter string, attributes []string
 		o := g.page.Upserts[0]
 		delete(o.Attributes, directory.AttrMark) // which is of the entry alone
 		members, err := s.found(c, g.urls)
-		switch problem, odd := err.(oddURL); { //nolint:errorlint // it is never wrapped
+		switch problem, odd := errors.AsType[oddURL](err); {
 		case odd:
 			g.page = directory.Page{Problems: []directory.Problem{{Object: o.ID, DN: o.DN, Text: string(problem) + "; the group stays as it was"}}}
 		case err != nil:

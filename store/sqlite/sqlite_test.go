@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,8 +17,10 @@ import (
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/audit"
+	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/store"
 	"github.com/ambit-iam/ambit/store/sqlite"
+	"github.com/ambit-iam/ambit/store/sqlstore"
 	"github.com/ambit-iam/ambit/store/storetest"
 )
 
@@ -78,6 +81,56 @@ func TestRule_REL_11_NewerSchema(t *testing.T) {
 	after, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, before, after)
+}
+
+// A mirror of before migration 5, whose rows lay in the order of their ids, is the
+// same after it, and goes on.
+func TestRule_REL_11_AMirrorIsKeptWhereItsRowsAreLaidAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ambit.db")
+	db, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+	require.NoError(t, err)
+	put := func(db *sqlstore.DB, ids ...directory.ObjectID) {
+		p := store.MirrorPage{Source: "corp", Status: store.MirrorStatus{Cursor: []byte(ids[0])}}
+		for _, id := range ids {
+			p.Put = append(p.Put, directory.Object{ID: id, Kind: directory.KindUser, DN: "cn=" + string(id), Attributes: map[string][]string{"mail": {string(id) + "@contoso.example"}}})
+			p.AddEdges = append(p.AddEdges, directory.Edge{Group: "g", Relation: directory.Member, Far: directory.ByID(id)})
+		}
+		require.NoError(t, db.CommitMirror(t.Context(), p))
+	}
+	rows := func(db *sqlstore.DB) (out []string, cursor string) {
+		status, err := db.LoadMirror(t.Context(), "corp", func(r store.MirrorRow) error {
+			text, err := json.Marshal(r)
+			out = append(out, string(text))
+			return err
+		})
+		require.NoError(t, err)
+		return out, string(status.Cursor)
+	}
+	put(db, "c", "a", "b")
+	want, cursor := rows(db)
+	require.Len(t, want, 6)
+	require.NoError(t, db.Close())
+	raw, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	_, err = raw.ExecContext(t.Context(), `
+		CREATE TABLE before_5 (source TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, dn TEXT NOT NULL, attributes TEXT NOT NULL,
+			PRIMARY KEY (source, id)) STRICT, WITHOUT ROWID;
+		INSERT INTO before_5 SELECT source, id, kind, dn, attributes FROM mirror_objects;
+		DROP TABLE mirror_objects;
+		ALTER TABLE before_5 RENAME TO mirror_objects;
+		DELETE FROM goose_db_version WHERE version_id = 5`)
+	require.NoError(t, err)
+	require.NoError(t, raw.Close())
+
+	db, err = sqlite.Open(t.Context(), path, sqlite.Options{})
+	require.NoError(t, err)
+	got, at := rows(db)
+	require.ElementsMatch(t, want, got)
+	require.Equal(t, cursor, at)
+	put(db, "d", "a")
+	got, _ = rows(db)
+	require.Len(t, got, 8, "an object that is put again is not twice there")
+	require.NoError(t, db.Close())
 }
 
 func TestAFileThatIsNoDatabase(t *testing.T) {
