@@ -209,28 +209,44 @@ func TestRule_BU_4_AUnitIsDeletedOnlyWhenDisabledAndEmpty(t *testing.T) {
 	}
 	refuse(t, "BU-4", []fault{
 		{name: "an enabled unit", changes: []access.Change{access.Remove(unit("ops", "root"))}, want: "only when it is disabled"},
-		{name: "a unit that is disabled in the same changeset only", given: []access.Change{access.Put(unit("x", "ops"))},
-			changes: []access.Change{disabled("ops", "root"), access.Remove(unit("x", "ops"))}, want: "only when it is disabled"},
-		{name: "a unit with child, user and records", given: []access.Change{disabled("sales", "root")},
-			changes: []access.Change{access.Remove(unit("sales", "root"))}, want: "(child units: 1, users: 1, teams: 3, records: 2)"},
-		{name: "a unit whose default team owns a record elsewhere",
+		{
+			name: "a unit that is disabled in the same changeset only", given: []access.Change{access.Put(unit("x", "ops"))},
+			changes: []access.Change{disabled("ops", "root"), access.Remove(unit("x", "ops"))}, want: "only when it is disabled",
+		},
+		{
+			name: "a unit with child, user and records", given: []access.Change{disabled("sales", "root")},
+			changes: []access.Change{access.Remove(unit("sales", "root"))}, want: "(child units: 1, users: 1, teams: 3, records: 2)",
+		},
+		{
+			name:    "a unit whose default team owns a record elsewhere",
 			given:   []access.Change{modernized(), disabled("ops", "root"), access.Put(record("3", access.BusinessUnitID("ops").DefaultTeam().Principal(), "sales"))},
-			changes: []access.Change{access.Remove(unit("ops", "root"))}, want: "(records: 1)"},
+			changes: []access.Change{access.Remove(unit("ops", "root"))}, want: "(records: 1)",
+		},
 	})
 	defaultTeam := access.BusinessUnitID("ops").DefaultTeam().Principal()
 	complete(t, []expect{
-		{name: "its roles, the assignments in it and what its default team received end with it",
-			given: []access.Change{modernized(), disabled("ops", "root"), access.Put(role("r", "ops")), access.Put(assign("a1", "seller", userOf("ann"), "ops")),
-				access.Put(assign("a2", "seller", defaultTeam, "sales")), access.Put(assign("a3", "r", userOf("ann"), "ops")), access.Put(share("1", defaultTeam))},
+		{
+			name: "its roles, the assignments in it and what its default team received end with it",
+			given: []access.Change{
+				modernized(), disabled("ops", "root"), access.Put(role("r", "ops")), access.Put(assign("a1", "seller", userOf("ann"), "ops")),
+				access.Put(assign("a2", "seller", defaultTeam, "sales")), access.Put(assign("a3", "r", userOf("ann"), "ops")), access.Put(share("1", defaultTeam)),
+			},
 			changes: []access.Change{access.Remove(unit("ops", "root"))},
-			want: []string{"delete share e/account/1/team/default:ops", "delete assignment e/a3", "delete assignment e/a2", "delete assignment e/a1",
-				"delete role e/r", "delete business_unit e/ops"}},
-		{name: "a disabled subtree goes whole, children first", given: []access.Change{disabled("ops", "root"), access.Put(unit("a-below", "ops"))},
+			want: []string{
+				"delete share e/account/1/team/default:ops", "delete assignment e/a3", "delete assignment e/a2", "delete assignment e/a1",
+				"delete role e/r", "delete business_unit e/ops",
+			},
+		},
+		{
+			name: "a disabled subtree goes whole, children first", given: []access.Change{disabled("ops", "root"), access.Put(unit("a-below", "ops"))},
 			changes: []access.Change{access.Remove(unit("ops", "root")), access.Remove(unit("a-below", "ops"))},
-			want:    []string{"delete business_unit e/a-below", "delete business_unit e/ops"}},
-		{name: "its user moves out in the same changeset", given: []access.Change{disabled("emea", "sales")},
+			want:    []string{"delete business_unit e/a-below", "delete business_unit e/ops"},
+		},
+		{
+			name: "its user moves out in the same changeset", given: []access.Change{disabled("emea", "sales")},
 			changes: []access.Change{access.Remove(unit("emea", "sales")), access.Put(user("bob", "ops"))},
-			want:    []string{"put user e/bob", "delete assignment e/a-bob", "delete role e/local", "delete business_unit e/emea"}},
+			want:    []string{"put user e/bob", "delete assignment e/a-bob", "delete role e/local", "delete business_unit e/emea"},
+		},
 	})
 }
 
@@ -240,9 +256,11 @@ func TestRule_BU_6_DefaultTeamsAreNotTouchedByHand(t *testing.T) {
 		{name: "as a team", changes: []access.Change{access.Put(team(id, "sales", access.OwnerTeam))}, want: "is a default team"},
 		{name: "as a member's team", changes: []access.Change{access.Put(member(id, "ann"))}, want: "the members of a default team are the users of its business unit"},
 	})
-	complete(t, []expect{{name: "it can hold roles and own records",
+	complete(t, []expect{{
+		name:    "it can hold roles and own records",
 		changes: []access.Change{access.Put(assign("x", "seller", teamOf(id), "sales")), access.Put(record("9", teamOf(id), ""))},
-		want:    []string{"put assignment e/x", "put record e/account/9"}}})
+		want:    []string{"put assignment e/x", "put record e/account/9"},
+	}})
 }
 
 func TestRule_BU_7_UsersAndTeamsAreInAUnitThatExists(t *testing.T) {
@@ -259,10 +277,12 @@ func TestRule_BU_8_AClassicAssignmentIsInThePrincipalsUnit(t *testing.T) {
 }
 
 func TestRule_BU_11_SwitchingModernizedUnitsOffBringsAllBack(t *testing.T) {
-	complete(t, []expect{{name: "records and assignments elsewhere",
+	complete(t, []expect{{
+		name:    "records and assignments elsewhere",
 		given:   []access.Change{modernized(), access.Put(assign("x", "seller", userOf("ann"), "emea")), access.Put(record("1", userOf("ann"), "ops"))},
 		changes: []access.Change{modernized(func(e *access.Environment) { e.Modernized = false })},
-		want:    []string{"put environment e/e", "put record e/account/1", "delete assignment e/x"}}})
+		want:    []string{"put environment e/e", "put record e/account/1", "delete assignment e/x"},
+	}})
 }
 
 func TestRule_OWN_1_RecordsHaveAnOwnerThatMayOwn(t *testing.T) {
@@ -306,8 +326,10 @@ func TestRule_OWN_6_DisabledUsersAndAccessTeamsGetNoRecords(t *testing.T) {
 	off := access.Put(with(user("bob", "emea"), func(u *access.User) { u.Enabled = false }))
 	refuse(t, "OWN-6", []fault{{name: "a disabled user", given: []access.Change{off}, changes: []access.Change{access.Put(record("1", userOf("bob"), ""))}, want: "who is disabled"}})
 	refuse(t, "TEAM-5", []fault{{name: "an access team", changes: []access.Change{access.Put(record("1", teamOf("watchers"), ""))}, want: "only receives shares"}})
-	complete(t, []expect{{name: "a disabled user keeps records", given: []access.Change{off, access.Put(record("1", userOf("bob"), "emea"))},
-		changes: []access.Change{access.Put(record("1", userOf("bob"), "emea"))}, want: []string{"put record e/account/1"}}})
+	complete(t, []expect{{
+		name: "a disabled user keeps records", given: []access.Change{off, access.Put(record("1", userOf("bob"), "emea"))},
+		changes: []access.Change{access.Put(record("1", userOf("bob"), "emea"))}, want: []string{"put record e/account/1"},
+	}})
 }
 
 func TestRule_OWN_13_AUserWhoChangesUnitLosesRolesAndTakesRecordsAlong(t *testing.T) {
@@ -316,20 +338,34 @@ func TestRule_OWN_13_AUserWhoChangesUnitLosesRolesAndTakesRecordsAlong(t *testin
 	})
 	move := []access.Change{access.Put(user("ann", "ops"))}
 	complete(t, []expect{
-		{name: "classic", given: []access.Change{access.Put(elevated)}, changes: move,
-			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/jit", "delete assignment e/a-ann"}},
-		{name: "modernized, by default", given: []access.Change{modernized()}, changes: move,
-			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"}},
-		{name: "modernized, records stay", given: []access.Change{modernized(func(e *access.Environment) { e.KeepRecordUnit = true })}, changes: move,
-			want: []string{"put user e/ann", "delete assignment e/a-ann"}},
-		{name: "classic units cannot keep records", given: []access.Change{modernized(func(e *access.Environment) { e.Modernized, e.KeepRecordUnit = false, true })}, changes: move,
-			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"}},
-		{name: "modernized, roles stay", given: []access.Change{modernized(func(e *access.Environment) { e.KeepRoles = true })}, changes: move,
-			want: []string{"put user e/ann", "put record e/account/1"}},
-		{name: "classic units cannot keep roles", given: []access.Change{modernized(func(e *access.Environment) { e.Modernized, e.KeepRoles = false, true })}, changes: move,
-			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"}},
-		{name: "what the changeset itself puts stays", changes: append(move, access.Put(assign("new", "seller", userOf("ann"), "ops")), access.Put(assign("a-ann", "seller", userOf("ann"), "ops"))),
-			want: []string{"put user e/ann", "put assignment e/a-ann", "put assignment e/new", "put record e/account/1"}},
+		{
+			name: "classic", given: []access.Change{access.Put(elevated)}, changes: move,
+			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/jit", "delete assignment e/a-ann"},
+		},
+		{
+			name: "modernized, by default", given: []access.Change{modernized()}, changes: move,
+			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"},
+		},
+		{
+			name: "modernized, records stay", given: []access.Change{modernized(func(e *access.Environment) { e.KeepRecordUnit = true })}, changes: move,
+			want: []string{"put user e/ann", "delete assignment e/a-ann"},
+		},
+		{
+			name: "classic units cannot keep records", given: []access.Change{modernized(func(e *access.Environment) { e.Modernized, e.KeepRecordUnit = false, true })}, changes: move,
+			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"},
+		},
+		{
+			name: "modernized, roles stay", given: []access.Change{modernized(func(e *access.Environment) { e.KeepRoles = true })}, changes: move,
+			want: []string{"put user e/ann", "put record e/account/1"},
+		},
+		{
+			name: "classic units cannot keep roles", given: []access.Change{modernized(func(e *access.Environment) { e.Modernized, e.KeepRoles = false, true })}, changes: move,
+			want: []string{"put user e/ann", "put record e/account/1", "delete assignment e/a-ann"},
+		},
+		{
+			name: "what the changeset itself puts stays", changes: append(move, access.Put(assign("new", "seller", userOf("ann"), "ops")), access.Put(assign("a-ann", "seller", userOf("ann"), "ops"))),
+			want: []string{"put user e/ann", "put assignment e/a-ann", "put assignment e/new", "put record e/account/1"},
+		},
 	})
 }
 
@@ -348,8 +384,10 @@ func TestRule_ROLE_2_AnAssignmentNamesAUnitInWhichTheRoleExists(t *testing.T) {
 		{name: "an unknown role", changes: []access.Change{access.Put(assign("x", "none", userOf("ann"), "sales"))}, want: `role "none", which does not exist`},
 		{name: "an unknown unit", changes: []access.Change{access.Put(assign("x", "seller", userOf("ann"), "none"))}, want: `business unit "none", which does not exist`},
 		{name: "a role in an unknown unit", changes: []access.Change{access.Put(role("x", "none"))}, want: `business unit "none", which does not exist`},
-		{name: "a unit moves out of the reach of a role in use", given: []access.Change{access.Put(role("mid", "sales")), access.Put(assign("x", "mid", userOf("bob"), "emea"))},
-			changes: []access.Change{access.Put(unit("emea", "ops"))}, want: `role "mid" does not exist`},
+		{
+			name: "a unit moves out of the reach of a role in use", given: []access.Change{access.Put(role("mid", "sales")), access.Put(assign("x", "mid", userOf("bob"), "emea"))},
+			changes: []access.Change{access.Put(unit("emea", "ops"))}, want: `role "mid" does not exist`,
+		},
 	})
 }
 
@@ -364,8 +402,10 @@ func TestRule_ROLE_3_AssignmentsEndWithTheirRole(t *testing.T) {
 func TestRule_ROLE_10_SomebodyStaysSystemAdministrator(t *testing.T) {
 	const want = "would lose its last enabled user who holds System Administrator"
 	all := func(a access.Assignment) access.Change { return access.Put(a) }
-	byTeam := []access.Change{access.Remove(assign("a-root", "admin", userOf("root"), "root")), access.Put(team("admins", "root", access.OwnerTeam)),
-		access.Put(member("admins", "ann")), all(assign("x", "admin", teamOf("admins"), "root"))}
+	byTeam := []access.Change{
+		access.Remove(assign("a-root", "admin", userOf("root"), "root")), access.Put(team("admins", "root", access.OwnerTeam)),
+		access.Put(member("admins", "ann")), all(assign("x", "admin", teamOf("admins"), "root")),
+	}
 	byDefault := []access.Change{access.Remove(assign("a-root", "admin", userOf("root"), "root")), all(assign("x", "admin", teamOf("default:emea"), "emea"))}
 	window := access.Window{End: time.Unix(1e9, 0).UTC()}
 	refuse(t, "ROLE-10", []fault{
@@ -385,11 +425,15 @@ func TestRule_ROLE_10_SomebodyStaysSystemAdministrator(t *testing.T) {
 		{name: "the role lists privileges", changes: []access.Change{access.Put(with(role("admin", "root", line("account", access.Read, access.Global)), func(r *access.Role) { r.All = true }))}, want: "cannot list some"},
 	})
 	complete(t, []expect{
-		{name: "another takes over in the same changeset",
+		{
+			name:    "another takes over in the same changeset",
 			changes: []access.Change{access.Remove(user("root", "")), access.Put(assign("x", "admin", userOf("ann"), "sales"))},
-			want:    []string{"put assignment e/x", "delete assignment e/a-root", "delete user e/root"}},
-		{name: "an environment without one is left without", given: []access.Change{access.Remove(assign("a-root", "admin", userOf("root"), "root"))},
-			changes: []access.Change{access.Remove(user("root", ""))}, want: []string{"delete user e/root"}},
+			want:    []string{"put assignment e/x", "delete assignment e/a-root", "delete user e/root"},
+		},
+		{
+			name: "an environment without one is left without", given: []access.Change{access.Remove(assign("a-root", "admin", userOf("root"), "root"))},
+			changes: []access.Change{access.Remove(user("root", ""))}, want: []string{"delete user e/root"},
+		},
 	})
 }
 
@@ -409,15 +453,21 @@ func TestRule_ROLE_14_ARoleWithAFaultIsRefusedWhole(t *testing.T) {
 		{name: "lines out of order", changes: lines(line("account", access.Write, access.Basic), line("account", access.Read, access.Basic)), want: "sort them"},
 		{name: "a miscellaneous privilege twice", changes: put(func(r *access.Role) { r.Miscellaneous = []string{"A", "A"} }), want: `"A" twice or unsorted`},
 		{name: "a miscellaneous privilege without a name", changes: put(func(r *access.Role) { r.Miscellaneous = []string{""} }), want: "want a name without spaces"},
-		{name: "a table that becomes organization-owned below a role's depth", changes: []access.Change{access.Put(table("desk", access.OrganizationOwned))},
-			given: []access.Change{access.Put(role("y", "root", line("desk", access.Read, access.Deep)))}, want: "role y has read on table"},
+		{
+			name: "a table that becomes organization-owned below a role's depth", changes: []access.Change{access.Put(table("desk", access.OrganizationOwned))},
+			given: []access.Change{access.Put(role("y", "root", line("desk", access.Read, access.Deep)))}, want: "role y has read on table",
+		},
 	})
 }
 
 func TestDeletingATableTakesItsRecordsSharesAndRoleLinesAlong(t *testing.T) {
-	complete(t, []expect{{name: "account", changes: []access.Change{access.Remove(table("account", 0))},
-		want: []string{"put role e/local", "put role e/seller", "delete share e/account/1/team/watchers", "delete share e/account/1/user/bob",
-			"delete record e/account/2", "delete record e/account/1", "delete table e/account"}}})
+	complete(t, []expect{{
+		name: "account", changes: []access.Change{access.Remove(table("account", 0))},
+		want: []string{
+			"put role e/local", "put role e/seller", "delete share e/account/1/team/watchers", "delete share e/account/1/user/bob",
+			"delete record e/account/2", "delete record e/account/1", "delete table e/account",
+		},
+	}})
 }
 
 func TestRule_TEAM_1_TypeAndGroupOfATeamAreFixed(t *testing.T) {
@@ -470,10 +520,14 @@ func TestRule_TEAM_8_ATeamThatOwnsRecordsIsNotDeleted(t *testing.T) {
 	gone := access.Remove(team("deals", "", access.OwnerTeam))
 	refuse(t, "TEAM-8", []fault{{name: "with a record", changes: []access.Change{gone}, want: "owns registered records (1)"}})
 	complete(t, []expect{
-		{name: "its record is assigned to another first", changes: []access.Change{gone, access.Put(record("2", userOf("ann"), ""))},
-			want: []string{"put record e/account/2", "delete assignment e/a-deals", "delete membership e/deals/ann", "delete team e/deals"}},
-		{name: "its shares end", changes: []access.Change{access.Remove(team("watchers", "", access.AccessTeam))},
-			want: []string{"delete share e/account/1/team/watchers", "delete membership e/watchers/bob", "delete team e/watchers"}},
+		{
+			name: "its record is assigned to another first", changes: []access.Change{gone, access.Put(record("2", userOf("ann"), ""))},
+			want: []string{"put record e/account/2", "delete assignment e/a-deals", "delete membership e/deals/ann", "delete team e/deals"},
+		},
+		{
+			name: "its shares end", changes: []access.Change{access.Remove(team("watchers", "", access.AccessTeam))},
+			want: []string{"delete share e/account/1/team/watchers", "delete membership e/watchers/bob", "delete team e/watchers"},
+		},
 	})
 }
 
@@ -491,14 +545,17 @@ func TestRule_TEAM_9_NamesAreUnique(t *testing.T) {
 		{name: "of roles", changes: []access.Change{access.Put(with(role("x", "root"), func(r *access.Role) { r.Name = "ROLE seller" }))}, want: "as role seller has"},
 		{name: "of logins", changes: []access.Change{access.Put(with(user("x", "root"), func(u *access.User) { u.Login = "Ann@Example.com" }))}, want: "as user ann has"},
 		{name: "in another spelling of the same letters", changes: []access.Change{
-			access.Put(with(user("x", "root"), func(u *access.User) { u.Login = "JOS\u00c9" })), access.Put(with(user("y", "root"), func(u *access.User) { u.Login = "jose\u0301" }))}, want: "user y has the login"},
+			access.Put(with(user("x", "root"), func(u *access.User) { u.Login = "JOS\u00c9" })), access.Put(with(user("y", "root"), func(u *access.User) { u.Login = "jose\u0301" })),
+		}, want: "user y has the login"},
 	})
 	swapped := []access.Change{access.Put(with(user("ann", "sales"), func(u *access.User) { u.Login = "bob@example.com" })), access.Put(with(user("bob", "emea"), func(u *access.User) { u.Login = "ann@example.com" }))}
 	complete(t, []expect{
 		{name: "two users swap logins", changes: swapped, want: []string{"put user e/ann", "put user e/bob"}},
 		{name: "the same name in another unit", changes: []access.Change{access.Put(with(team("x", "ops", access.OwnerTeam), func(t *access.Team) { t.Name = "Team deals" }))}, want: []string{"put team e/x"}},
-		{name: "a name that becomes free", changes: []access.Change{access.Remove(user("bob", "")), access.Put(with(user("new", "ops"), func(u *access.User) { u.Login = "bob@example.com" }))},
-			want: []string{"put user e/new", "delete share e/account/1/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", "delete user e/bob"}},
+		{
+			name: "a name that becomes free", changes: []access.Change{access.Remove(user("bob", "")), access.Put(with(user("new", "ops"), func(u *access.User) { u.Login = "bob@example.com" }))},
+			want: []string{"put user e/new", "delete share e/account/1/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", "delete user e/bob"},
+		},
 	})
 }
 
@@ -511,8 +568,10 @@ func TestRule_SHARE_1_AShareGivesSomethingThatCanBeShared(t *testing.T) {
 		{name: "create", changes: put(access.RightsOf(access.Create, access.Read)), want: "create, which cannot be shared"},
 	})
 	refuse(t, "SHARE-4", []fault{{name: "to nobody known", changes: []access.Change{access.Put(share("1", userOf("eve")))}, want: `user "eve", which does not exist`}})
-	complete(t, []expect{{name: "to everybody, of a record that is not registered", changes: []access.Change{access.Put(share("77", access.Principal{Kind: access.Everybody}))},
-		want: []string{"put share e/account/77/organization/"}}})
+	complete(t, []expect{{
+		name: "to everybody, of a record that is not registered", changes: []access.Change{access.Put(share("77", access.Principal{Kind: access.Everybody}))},
+		want: []string{"put share e/account/77/organization/"},
+	}})
 }
 
 func TestRule_SHARE_2_OnlyOwnedRecordsAreShared(t *testing.T) {
@@ -529,8 +588,10 @@ func TestRule_SHARE_9_SharesEndWithRecordAndPrincipal(t *testing.T) {
 	gone := access.Remove(record("1", access.Principal{}, ""))
 	complete(t, []expect{
 		{name: "record", changes: []access.Change{gone}, want: []string{"delete share e/account/1/team/watchers", "delete share e/account/1/user/bob", "delete record e/account/1"}},
-		{name: "user", changes: []access.Change{access.Remove(user("bob", ""))},
-			want: []string{"delete share e/account/1/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", "delete user e/bob"}},
+		{
+			name: "user", changes: []access.Change{access.Remove(user("bob", ""))},
+			want: []string{"delete share e/account/1/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", "delete user e/bob"},
+		},
 	})
 	refuse(t, "SHARE-9", []fault{{name: "a share put on it at the same time", changes: []access.Change{gone, access.Put(share("1", userOf("root")))}, want: "the same changeset deletes"}})
 }

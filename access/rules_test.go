@@ -90,17 +90,27 @@ func TestRule_OWN_12_OperationsRunAlongRelationships(t *testing.T) {
 		{name: "assign, owned by another", given: family(only(func(c *access.Cascades) { c.Assign = access.CascadeUserOwned }), others), changes: assign, want: all[:1]},
 		{name: "assign, active ones", given: family(only(func(c *access.Cascades) { c.Assign = access.CascadeActive }), inactive), changes: assign, want: all[:1]},
 		{name: "assign, in a circle", given: family(everything, access.Put(child("10", "12"))), changes: []access.Change{access.Put(with(child("10", "12"), func(r *access.Record) { r.Owner, r.BusinessUnit = userOf("bob"), "" }))}, want: all},
-		{name: "delete, all", given: family(everything, access.Put(share("12", userOf("bob"))), access.Put(secured("account", "iban")), access.Put(columnShare("11", "iban", userOf("bob")))), changes: remove,
-			want: []string{"delete column_share e/account/11/iban/user/bob", "delete share e/account/12/user/bob", "delete record e/account/12", "delete record e/account/11", "delete record e/account/10"}},
+		{
+			name: "delete, all", given: family(everything, access.Put(share("12", userOf("bob"))), access.Put(secured("account", "iban")), access.Put(columnShare("11", "iban", userOf("bob")))), changes: remove,
+			want: []string{"delete column_share e/account/11/iban/user/bob", "delete share e/account/12/user/bob", "delete record e/account/12", "delete record e/account/11", "delete record e/account/10"},
+		},
 		{name: "delete, none: the link goes", given: family(access.Cascades{}), changes: remove, want: []string{"put record e/account/11", "delete record e/account/10"}},
-		{name: "a deleted relationship takes its links along", given: family(everything), changes: []access.Change{access.Remove(relationship("up", "account", everything))},
-			want: []string{"put record e/account/11", "put record e/account/12", "delete relationship e/up"}},
-		{name: "so does one that comes to be between others", given: family(everything), changes: []access.Change{access.Put(relationship("up", "desk", everything))},
-			want: []string{"put relationship e/up", "put record e/account/11", "put record e/account/12"}},
+		{
+			name: "a deleted relationship takes its links along", given: family(everything), changes: []access.Change{access.Remove(relationship("up", "account", everything))},
+			want: []string{"put record e/account/11", "put record e/account/12", "delete relationship e/up"},
+		},
+		{
+			name: "so does one that comes to be between others", given: family(everything), changes: []access.Change{access.Put(relationship("up", "desk", everything))},
+			want: []string{"put relationship e/up", "put record e/account/11", "put record e/account/12"},
+		},
 		{name: "other cascades count from now on", given: family(everything), changes: []access.Change{access.Put(relationship("up", "account", access.Cascades{}))}, want: []string{"put relationship e/up"}},
-		{name: "a table takes its relationships along", given: family(everything), changes: []access.Change{access.Remove(table("account", 0))},
-			want: []string{"put role e/local", "put role e/seller", "delete share e/account/1/team/watchers", "delete share e/account/1/user/bob",
-				"delete record e/account/2", "delete record e/account/12", "delete record e/account/11", "delete record e/account/10", "delete record e/account/1", "delete relationship e/up", "delete table e/account"}},
+		{
+			name: "a table takes its relationships along", given: family(everything), changes: []access.Change{access.Remove(table("account", 0))},
+			want: []string{
+				"put role e/local", "put role e/seller", "delete share e/account/1/team/watchers", "delete share e/account/1/user/bob",
+				"delete record e/account/2", "delete record e/account/12", "delete record e/account/11", "delete record e/account/10", "delete record e/account/1", "delete relationship e/up", "delete table e/account",
+			},
+		},
 	})
 	refuse(t, "OWN-12", []fault{
 		{name: "a second parental relationship", given: family(everything), changes: []access.Change{access.Put(relationship("more", "desk", everything))}, want: "relationship more is one of several parental relationships of table \"account\", more, up"},
@@ -198,16 +208,22 @@ func TestRule_TEAM_6_AccessTeamTemplates(t *testing.T) {
 	given := []access.Change{enabled, access.Put(template("tp1")), access.Put(forRecord("for", "1")), access.Put(member("for", "bob")), access.Put(share("1", teamOf("for")))}
 	gone := []string{"delete share e/account/1/team/for", "delete membership e/for/bob", "delete team e/for"}
 	complete(t, []expect{
-		{name: "more, where the environment says so", given: []access.Change{enabled, access.Put(template("a")), access.Put(template("b")),
-			access.Put(access.Environment{ID: env, Name: "Company", TemplatesPerTable: 3, ManagedBy: access.ByFile})}, changes: put(func(*access.Template) {}), want: []string{"put access_team_template e/t"}},
+		{name: "more, where the environment says so", given: []access.Change{
+			enabled, access.Put(template("a")), access.Put(template("b")),
+			access.Put(access.Environment{ID: env, Name: "Company", TemplatesPerTable: 3, ManagedBy: access.ByFile}),
+		}, changes: put(func(*access.Template) {}), want: []string{"put access_team_template e/t"}},
 		{name: "the last who leaves ends the team", given: given, changes: []access.Change{access.Remove(member("for", "bob"))}, want: gone},
 		{name: "another member keeps it", given: append(given, access.Put(member("for", "ann"))), changes: []access.Change{access.Remove(member("for", "bob"))}, want: gone[1:2]},
 		{name: "one who comes keeps it", given: given, changes: []access.Change{access.Remove(member("for", "bob")), access.Put(member("for", "ann"))}, want: []string{"put membership e/for/ann", gone[1]}},
-		{name: "the record ends its teams", given: given, changes: []access.Change{access.Remove(record("1", access.Principal{}, ""))},
-			want: []string{"delete share e/account/1/team/watchers", gone[0], "delete share e/account/1/user/bob", "delete record e/account/1", gone[1], gone[2]}},
+		{
+			name: "the record ends its teams", given: given, changes: []access.Change{access.Remove(record("1", access.Principal{}, ""))},
+			want: []string{"delete share e/account/1/team/watchers", gone[0], "delete share e/account/1/user/bob", "delete record e/account/1", gone[1], gone[2]},
+		},
 		{name: "the template ends its teams", given: given, changes: []access.Change{access.Remove(template("tp1"))}, want: append(gone[:3:3], "delete access_team_template e/tp1")},
-		{name: "the last user who is deleted ends the team", given: given, changes: []access.Change{access.Remove(user("bob", ""))},
-			want: []string{gone[0], "delete share e/account/1/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", gone[1], gone[2], "delete user e/bob"}},
+		{
+			name: "the last user who is deleted ends the team", given: given, changes: []access.Change{access.Remove(user("bob", ""))},
+			want: []string{gone[0], "delete share e/account/1/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", gone[1], gone[2], "delete user e/bob"},
+		},
 	})
 	moved := with(forRecord("for", "1"), func(t *access.Team) { t.For.Record = "2" })
 	refuse(t, "TEAM-1", []fault{{name: "for another record", given: given, changes: []access.Change{access.Put(moved)}, want: "cannot change the record"}})
@@ -234,15 +250,23 @@ func TestRule_FLS_1_SomeColumnsCannotBeSecured(t *testing.T) {
 		{name: "a huge one", changes: mask(strings.Repeat("x", 1001)), want: "more than 1000 bytes"},
 		{name: "one that grows huge", changes: mask(strings.Repeat("(", 3) + strings.Repeat("x{500}){500}", 1) + "){500}){500}"), want: "no regular expression"},
 	})
-	given := []access.Change{access.Put(secured("account", "iban", "salary")), access.Put(profile("p", "iban", "salary")),
-		access.Put(access.ProfileMember{Environment: env, Profile: "p", Principal: userOf("bob"), ManagedBy: access.ByFile}), access.Put(columnShare("1", "iban", userOf("bob")))}
+	given := []access.Change{
+		access.Put(secured("account", "iban", "salary")), access.Put(profile("p", "iban", "salary")),
+		access.Put(access.ProfileMember{Environment: env, Profile: "p", Principal: userOf("bob"), ManagedBy: access.ByFile}), access.Put(columnShare("1", "iban", userOf("bob"))),
+	}
 	complete(t, []expect{
-		{name: "a column that is no longer secured leaves profiles and shares", given: given, changes: []access.Change{access.Put(secured("account", "salary"))},
-			want: []string{"put table e/account", "put column_profile e/p", "delete column_share e/account/1/iban/user/bob"}},
-		{name: "a profile takes its members along", given: given, changes: []access.Change{access.Remove(profile("p"))},
-			want: []string{"delete column_profile_member e/p/user/bob", "delete column_profile e/p"}},
-		{name: "a user takes profiles and column shares along", given: given, changes: []access.Change{access.Remove(user("bob", ""))},
-			want: []string{"delete column_share e/account/1/iban/user/bob", "delete share e/account/1/user/bob", "delete column_profile_member e/p/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", "delete user e/bob"}},
+		{
+			name: "a column that is no longer secured leaves profiles and shares", given: given, changes: []access.Change{access.Put(secured("account", "salary"))},
+			want: []string{"put table e/account", "put column_profile e/p", "delete column_share e/account/1/iban/user/bob"},
+		},
+		{
+			name: "a profile takes its members along", given: given, changes: []access.Change{access.Remove(profile("p"))},
+			want: []string{"delete column_profile_member e/p/user/bob", "delete column_profile e/p"},
+		},
+		{
+			name: "a user takes profiles and column shares along", given: given, changes: []access.Change{access.Remove(user("bob", ""))},
+			want: []string{"delete column_share e/account/1/iban/user/bob", "delete share e/account/1/user/bob", "delete column_profile_member e/p/user/bob", "delete assignment e/a-bob", "delete membership e/watchers/bob", "delete user e/bob"},
+		},
 	})
 }
 
@@ -275,8 +299,10 @@ func TestRule_FLS_7_ColumnSharesAreOfSecuredColumns(t *testing.T) {
 		{name: "nothing", given: given, changes: []access.Change{access.Put(with(columnShare("1", "iban", userOf("bob")), func(c *access.ColumnShare) { c.Read = false }))}, want: "gives no right"},
 		{name: "nobody known", given: given, changes: []access.Change{access.Put(columnShare("1", "iban", userOf("eve")))}, want: "which does not exist"},
 		{name: "a record that goes", given: given, changes: []access.Change{access.Put(columnShare("1", "iban", userOf("bob"))), access.Remove(record("1", access.Principal{}, ""))}, want: "the same changeset deletes"},
-		{name: "a record that nobody owns", given: []access.Change{access.Put(with(secured("desk", "iban"), func(t *access.Table) { t.Ownership = access.BusinessUnitOwned }))},
-			changes: []access.Change{access.Put(with(columnShare("1", "iban", userOf("bob")), func(c *access.ColumnShare) { c.Table = "desk" }))}, want: "ownership is business_unit"},
+		{
+			name: "a record that nobody owns", given: []access.Change{access.Put(with(secured("desk", "iban"), func(t *access.Table) { t.Ownership = access.BusinessUnitOwned }))},
+			changes: []access.Change{access.Put(with(columnShare("1", "iban", userOf("bob")), func(c *access.ColumnShare) { c.Table = "desk" }))}, want: "ownership is business_unit",
+		},
 	})
 	refuse(t, "FLS-1", []fault{{name: "not secured", given: given, changes: []access.Change{access.Put(columnShare("1", "x", userOf("bob")))}, want: "not secured"}})
 }
@@ -296,8 +322,10 @@ func TestRule_HIER_1_SettingsOfTheHierarchy(t *testing.T) {
 		{name: "too deep", changes: put(access.Hierarchy{Depth: 101}), want: "want 1 to 100"},
 		{name: "more direct levels than levels", changes: put(access.Hierarchy{Depth: 1, DirectLevels: 2}), want: "want 1 to the depth of 1"},
 	})
-	complete(t, []expect{{name: "a table that goes is left out no more", given: []access.Change{put(access.Hierarchy{Depth: 1, Except: []access.TableID{"account", "other"}})[0], access.Put(table("other", access.UserOrTeam))},
-		changes: []access.Change{access.Remove(table("other", 0))}, want: []string{"put environment e/e", "delete table e/other"}}})
+	complete(t, []expect{{
+		name: "a table that goes is left out no more", given: []access.Change{put(access.Hierarchy{Depth: 1, Except: []access.TableID{"account", "other"}})[0], access.Put(table("other", access.UserOrTeam))},
+		changes: []access.Change{access.Remove(table("other", 0))}, want: []string{"put environment e/e", "delete table e/other"},
+	}})
 }
 
 func TestRule_HIER_9_NoCyclesOfManagersOrPositions(t *testing.T) {
@@ -420,8 +448,10 @@ func FuzzExpand(f *testing.F) {
 			var o access.Object
 			switch access.Kind(next(int(access.KindColumnShare) + 1)) {
 			case access.KindEnvironment:
-				o = access.Environment{ID: env, Name: id(), Modernized: next(2) == 0, KeepRecordUnit: next(2) == 0, ShareWithPrevious: next(2) == 0, Kind: access.EnvironmentKind(next(6)),
-					Hierarchy: &access.Hierarchy{Depth: next(200) - 50, DirectLevels: next(5) - 1, Except: []access.TableID{access.TableID(id())}}, TemplatesPerTable: next(4) - 1, ManagedBy: access.ByFile}
+				o = access.Environment{
+					ID: env, Name: id(), Modernized: next(2) == 0, KeepRecordUnit: next(2) == 0, ShareWithPrevious: next(2) == 0, Kind: access.EnvironmentKind(next(6)),
+					Hierarchy: &access.Hierarchy{Depth: next(200) - 50, DirectLevels: next(5) - 1, Except: []access.TableID{access.TableID(id())}}, TemplatesPerTable: next(4) - 1, ManagedBy: access.ByFile,
+				}
 			case access.KindBusinessUnit:
 				o = unit(id(), id())
 			case access.KindTable:

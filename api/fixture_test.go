@@ -233,6 +233,7 @@ func (still) Verify(context.Context, dirsync.VerifyOptions) (dirsync.VerifyRepor
 func (still) Live(_ context.Context, q dirsync.LiveQuestion) (dirsync.LiveAnswer, error) {
 	return dirsync.LiveAnswer{Source: q.Source, Kind: q.Kind, Object: dirsync.LiveObject{ID: directory.ObjectID(q.Name), Name: q.Name}}, nil
 }
+
 func (still) Plan(context.Context, dirsync.Options) (dirsync.Report, error) {
 	return dirsync.Report{Plan: &dirsync.Plan{}}, nil
 }
@@ -240,6 +241,7 @@ func (still) Plan(context.Context, dirsync.Options) (dirsync.Report, error) {
 func (still) Sync(context.Context, dirsync.Options) (dirsync.Report, error) {
 	return dirsync.Report{Plan: &dirsync.Plan{}}, nil
 }
+
 func (still) WhatIf(context.Context, *api.FileText, []api.FileText) (*dirsync.Plan, error) {
 	return &dirsync.Plan{}, nil
 }

@@ -43,10 +43,14 @@ func pathWorld(t *testing.T) *world {
 		access.Team{Environment: sales, ID: "desk", Name: "Deal desk", BusinessUnit: "root", Type: access.OwnerTeam, ManagedBy: access.ByFile},
 		access.Membership{Environment: sales, Team: "desk", User: "dir:amelie", ManagedBy: access.ByFile},
 		access.Assignment{Environment: sales, ID: "europe", Role: "salesperson", Principal: access.TeamID("corp:1").Principal(), BusinessUnit: "emea", ManagedBy: access.ByMapping},
-		access.Assignment{Environment: sales, ID: "europe-manager", Role: "manager", Principal: access.TeamID("corp:1").Principal(), BusinessUnit: "emea", ManagedBy: access.ByMapping,
-			Window: access.Window{End: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}},
-		access.Assignment{Environment: sales, ID: "past", Role: "manager", Principal: access.TeamID("desk").Principal(), BusinessUnit: "root", ManagedBy: access.ByFile,
-			Window: access.Window{End: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)}},
+		access.Assignment{
+			Environment: sales, ID: "europe-manager", Role: "manager", Principal: access.TeamID("corp:1").Principal(), BusinessUnit: "emea", ManagedBy: access.ByMapping,
+			Window: access.Window{End: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)},
+		},
+		access.Assignment{
+			Environment: sales, ID: "past", Role: "manager", Principal: access.TeamID("desk").Principal(), BusinessUnit: "root", ManagedBy: access.ByFile,
+			Window: access.Window{End: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)},
+		},
 	)
 	return w
 }
@@ -153,10 +157,14 @@ func TestRule_SEC_6_a_name_is_text_in_a_picture_and_nothing_else(t *testing.T) {
 	for n := range 60 {
 		team := access.TeamID(fmt.Sprintf("many-%02d", n))
 		all = append(all,
-			access.Team{Environment: sales, ID: team, Name: fmt.Sprint(hostile, n), BusinessUnit: "emea", Type: access.SecurityGroupTeam, ManagedBy: access.ByMapping,
-				Group: &access.GroupLink{GroupRef: access.GroupRef{Source: "corp", Group: string(team), Name: hostile}, Nested: true}},
-			access.Membership{Environment: sales, Team: team, User: "dir:amelie", ManagedBy: access.ByMapping,
-				Origin: access.Origin{Rule: hostile, Source: "corp", Object: string(team), Path: hostile + strings.Repeat(" > x", n)}},
+			access.Team{
+				Environment: sales, ID: team, Name: fmt.Sprint(hostile, n), BusinessUnit: "emea", Type: access.SecurityGroupTeam, ManagedBy: access.ByMapping,
+				Group: &access.GroupLink{GroupRef: access.GroupRef{Source: "corp", Group: string(team), Name: hostile}, Nested: true},
+			},
+			access.Membership{
+				Environment: sales, Team: team, User: "dir:amelie", ManagedBy: access.ByMapping,
+				Origin: access.Origin{Rule: hostile, Source: "corp", Object: string(team), Path: hostile + strings.Repeat(" > x", n)},
+			},
 		)
 	}
 	w.put(all...)

@@ -22,6 +22,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 const company access.EnvironmentID = "company"
 
 func unitID(i int) access.BusinessUnitID { return access.BusinessUnitID(fmt.Sprintf("unit-%03d", i)) }
+
 func userID(i int) access.UserID {
 	return access.UserID(fmt.Sprintf("corp:8f14e45f-ceea-467f-a8d7-%012d", i))
 }

@@ -100,8 +100,10 @@ func TestRule_EVAL_7_FilterByHand(t *testing.T) {
 	account := reader(engine.FilterQuestion{Table: "account"})
 	anna := access.User{Environment: "e", ID: "anna", Login: "anna", BusinessUnit: "oslo", Enabled: true}
 	role := func(inheritance access.Inheritance, d access.Depth) access.Role {
-		return access.Role{Environment: "e", ID: "role", BusinessUnit: "root", Inheritance: inheritance,
-			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: d}}}
+		return access.Role{
+			Environment: "e", ID: "role", BusinessUnit: "root", Inheritance: inheritance,
+			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: d}},
+		}
 	}
 	crew := access.Assignment{Environment: "e", ID: "a", Role: "role", Principal: access.TeamID("crew").Principal(), BusinessUnit: "south"}
 	until := access.Window{End: noon.Add(time.Hour)}
@@ -115,40 +117,64 @@ func TestRule_EVAL_7_FilterByHand(t *testing.T) {
 	}{
 		"without a role nothing":  {nil, account, `{"reason":"no_role"}`},
 		"a disabled user nothing": {append(reads(access.Global), disabled), account, `{"reason":"user_disabled"}`},
-		"user depth is what the user and the user's teams own": {reads(access.Basic), account,
-			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`},
-		"business unit adds that unit": {reads(access.Local), account,
-			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["north"]}]}`},
-		"parent: child adds the subtree": {reads(access.Deep), account,
-			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["north","oslo"]}]}`},
+		"user depth is what the user and the user's teams own": {
+			reads(access.Basic), account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`,
+		},
+		"business unit adds that unit": {
+			reads(access.Local), account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["north"]}]}`,
+		},
+		"parent: child adds the subtree": {
+			reads(access.Deep), account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["north","oslo"]}]}`,
+		},
 		"organization is everything": {reads(access.Global), account, `{"reason":"allowed","all":[{"everything":true}]}`},
-		"so is the root's subtree": {[]access.Object{role(access.TeamOnly, access.Deep), access.Assignment{Environment: "e", ID: "a", Role: "role", Principal: access.TeamID("crew").Principal(), BusinessUnit: "root"}}, account,
-			`{"reason":"allowed","all":[{"everything":true}]}`},
-		"a team's own role reaches that team's records": {[]access.Object{role(access.TeamOnly, access.Basic), crew}, account,
-			`{"reason":"allowed","all":[{"owner_teams":["crew"]}]}`},
-		"and its unit's": {[]access.Object{role(access.DirectUser, access.Local), crew}, account,
-			`{"reason":"allowed","all":[{"owner_teams":["crew"],"business_units":["south"]}]}`},
-		"inherited, it is as the user's own": {[]access.Object{role(access.DirectUser, access.Basic), crew}, account,
-			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`},
+		"so is the root's subtree": {
+			[]access.Object{role(access.TeamOnly, access.Deep), access.Assignment{Environment: "e", ID: "a", Role: "role", Principal: access.TeamID("crew").Principal(), BusinessUnit: "root"}},
+			account,
+			`{"reason":"allowed","all":[{"everything":true}]}`,
+		},
+		"a team's own role reaches that team's records": {
+			[]access.Object{role(access.TeamOnly, access.Basic), crew},
+			account,
+			`{"reason":"allowed","all":[{"owner_teams":["crew"]}]}`,
+		},
+		"and its unit's": {
+			[]access.Object{role(access.DirectUser, access.Local), crew},
+			account,
+			`{"reason":"allowed","all":[{"owner_teams":["crew"],"business_units":["south"]}]}`,
+		},
+		"inherited, it is as the user's own": {
+			[]access.Object{role(access.DirectUser, access.Basic), crew},
+			account,
+			`{"reason":"allowed","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`,
+		},
 		"organization-owned records are all or none":        {reads(access.Global), reader(engine.FilterQuestion{Table: "setting"}), `{"reason":"allowed","all":[{"everything":true}]}`},
 		"and none below organization":                       {reads(access.Deep), reader(engine.FilterQuestion{Table: "setting"}), `{"reason":"no_privilege"}`},
 		"records of units are those of units":               {reads(access.Deep), reader(engine.FilterQuestion{Table: "site"}), `{"reason":"allowed","all":[{"business_units":["north","oslo"]}]}`},
 		"not the user's":                                    {reads(access.Basic), reader(engine.FilterQuestion{Table: "site"}), `{"reason":"no_privilege"}`},
 		"records without an owner need the privilege alone": {reads(access.Basic), reader(engine.FilterQuestion{Table: "link"}), `{"reason":"allowed","all":[{"everything":true}]}`},
-		"shares count for the right, to the user, to the user's teams and to everybody": {append(reads(access.Basic),
-			access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read)},
-			access.Share{Environment: "e", Table: "account", Record: "2", Principal: access.TeamID("crew").Principal(), Inherited: access.RightsOf(access.Read)},
-			access.Share{Environment: "e", Table: "account", Record: "3", Principal: access.Principal{Kind: access.Everybody}, Rights: access.RightsOf(access.Read), Window: until},
-			access.Share{Environment: "e", Table: "account", Record: "4", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Write)},
-			access.Share{Environment: "e", Table: "account", Record: "5", Principal: access.UserID("bert").Principal(), Rights: access.RightsOf(access.Read)},
-			access.Share{Environment: "e", Table: "setting", Record: "6", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read)}), account,
-			`{"reason":"allowed","valid_until":"2026-03-01T13:00:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"records":["1","2","3"]}]}`},
-		"a share not yet begun counts from then on": {append(reads(access.Basic),
-			access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read), Window: access.Window{Start: noon.Add(time.Minute)}}), account,
-			`{"reason":"allowed","valid_until":"2026-03-01T12:01:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`},
-		"an elevation widens it for a while": {append(reads(access.Basic), role(access.DirectUser, access.Local),
-			access.Assignment{Environment: "e", ID: "b", Role: "role", Principal: access.UserID("anna").Principal(), BusinessUnit: "south", Window: until}), account,
-			`{"reason":"allowed","valid_until":"2026-03-01T13:00:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["south"]}]}`},
+		"shares count for the right, to the user, to the user's teams and to everybody": {
+			append(reads(access.Basic),
+				access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read)},
+				access.Share{Environment: "e", Table: "account", Record: "2", Principal: access.TeamID("crew").Principal(), Inherited: access.RightsOf(access.Read)},
+				access.Share{Environment: "e", Table: "account", Record: "3", Principal: access.Principal{Kind: access.Everybody}, Rights: access.RightsOf(access.Read), Window: until},
+				access.Share{Environment: "e", Table: "account", Record: "4", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Write)},
+				access.Share{Environment: "e", Table: "account", Record: "5", Principal: access.UserID("bert").Principal(), Rights: access.RightsOf(access.Read)},
+				access.Share{Environment: "e", Table: "setting", Record: "6", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read)}), account,
+			`{"reason":"allowed","valid_until":"2026-03-01T13:00:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"records":["1","2","3"]}]}`,
+		},
+		"a share not yet begun counts from then on": {
+			append(reads(access.Basic),
+				access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("anna").Principal(), Rights: access.RightsOf(access.Read), Window: access.Window{Start: noon.Add(time.Minute)}}), account,
+			`{"reason":"allowed","valid_until":"2026-03-01T12:01:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"]}]}`,
+		},
+		"an elevation widens it for a while": {
+			append(reads(access.Basic), role(access.DirectUser, access.Local),
+				access.Assignment{Environment: "e", ID: "b", Role: "role", Principal: access.UserID("anna").Principal(), BusinessUnit: "south", Window: until}), account,
+			`{"reason":"allowed","valid_until":"2026-03-01T13:00:00Z","all":[{"owner_users":["anna"],"owner_teams":["crew","default:oslo"],"business_units":["south"]}]}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := records(t, c.more...).Filter(c.q)
@@ -244,8 +270,10 @@ func TestRule_FLS_6_NoSelectionByWhatIsNotShownInLists(t *testing.T) {
 }
 
 func TestRule_EVAL_7_FilterOnBehalfOfAnotherAsksBoth(t *testing.T) {
-	role := access.Role{Environment: "e", ID: "act", Name: "act", BusinessUnit: "root", Miscellaneous: []string{engine.ActOnBehalf},
-		Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Basic}}}
+	role := access.Role{
+		Environment: "e", ID: "act", Name: "act", BusinessUnit: "root", Miscellaneous: []string{engine.ActOnBehalf},
+		Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Basic}},
+	}
 	s := records(t, append(reads(access.Deep), role,
 		access.Assignment{Environment: "e", ID: "b", Role: "act", Principal: access.UserID("bert").Principal(), BusinessUnit: "south"},
 		access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("bert").Principal(), Rights: access.RightsOf(access.Read)})...)

@@ -26,7 +26,8 @@ func TestRule_OWN_9_MayOwnAgreesWithTheReference(t *testing.T) {
 		for _, table := range st.Tables {
 			for _, who := range []access.Principal{
 				access.UserID("u0").Principal(), access.UserID("u1").Principal(), access.TeamID("t0").Principal(),
-				access.BusinessUnitID("b0").DefaultTeam().Principal(), {Kind: access.Everybody},
+				access.BusinessUnitID("b0").DefaultTeam().Principal(),
+				{Kind: access.Everybody},
 			} {
 				want, wantErr := r.MayOwn(who, table.ID, at)
 				got, gotErr := s.MayOwn(who, table.ID, at)
@@ -183,8 +184,10 @@ func TestWhatCannotBeCompiledIsAnErrorAndChangesNothing(t *testing.T) {
 		"a stored default team":      {access.Team{Environment: "e", ID: "default:root", BusinessUnit: "root"}, "Rule BU-6"},
 		"a member put into one":      {access.Membership{Environment: "e", Team: "default:root", User: "anna"}, "Rule BU-6"},
 		"a role for everybody":       {access.Assignment{Environment: "e", ID: "a", Principal: access.Principal{Kind: access.Everybody}}, "a role is assigned to a user or a team"},
-		"an impossible depth": {access.Role{Environment: "e", ID: "r", BusinessUnit: "root", Privileges: []access.Privilege{{Table: "t", Depth: 9}}},
-			"Rule ROLE-14"},
+		"an impossible depth": {
+			access.Role{Environment: "e", ID: "r", BusinessUnit: "root", Privileges: []access.Privilege{{Table: "t", Depth: 9}}},
+			"Rule ROLE-14",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := engine.New(base(), 1)

@@ -68,18 +68,26 @@ func TestFilterSQL(t *testing.T) {
 		where   string
 		args    []any
 	}{
-		"two columns for the owner, SQLite": {deep, engine.SQLite, columns,
+		"two columns for the owner, SQLite": {
+			deep, engine.SQLite, columns,
 			"(([owner_kind] = ? AND [owner] = ?) OR ([owner_kind] = ? AND [owner] IN (?, ?)) OR [unit] IN (?, ?) OR [id] IN (?, ?))",
-			[]any{"user", "anna", "team", "crew", "default:oslo", "north", "oslo", `x"1`, `x\2`}},
-		"two columns for the owner, PostgreSQL": {deep, engine.PostgreSQL, columns,
+			[]any{"user", "anna", "team", "crew", "default:oslo", "north", "oslo", `x"1`, `x\2`},
+		},
+		"two columns for the owner, PostgreSQL": {
+			deep, engine.PostgreSQL, columns,
 			`(("owner_kind" = $1 AND "owner" = $2) OR ("owner_kind" = $3 AND "owner" = ANY($4)) OR "unit" = ANY($5) OR "id" = ANY($6))`,
-			[]any{"user", "anna", "team", `{"crew","default:oslo"}`, `{"north","oslo"}`, `{"x\"1","x\\2"}`}},
-		"one column for the owner, SQLite": {deep, engine.SQLite, one,
+			[]any{"user", "anna", "team", `{"crew","default:oslo"}`, `{"north","oslo"}`, `{"x\"1","x\\2"}`},
+		},
+		"one column for the owner, SQLite": {
+			deep, engine.SQLite, one,
 			"([r].[owner] IN (?, ?, ?) OR [r].[unit] IN (?, ?) OR [r].[id] IN (?, ?))",
-			[]any{"user:anna", "team:crew", "team:default:oslo", "north", "oslo", `x"1`, `x\2`}},
-		"one column for the owner, PostgreSQL, after other parameters": {deep, engine.PostgreSQL, one,
+			[]any{"user:anna", "team:crew", "team:default:oslo", "north", "oslo", `x"1`, `x\2`},
+		},
+		"one column for the owner, PostgreSQL, after other parameters": {
+			deep, engine.PostgreSQL, one,
 			`("r"."owner" = ANY($3) OR "r"."unit" = ANY($4) OR "r"."id" = ANY($5))`,
-			[]any{`{"user:anna","team:crew","team:default:oslo"}`, `{"north","oslo"}`, `{"x\"1","x\\2"}`}},
+			[]any{`{"user:anna","team:crew","team:default:oslo"}`, `{"north","oslo"}`, `{"x\"1","x\\2"}`},
+		},
 		"units alone":  {filter(t, records(t, reads(access.Local)...), "site"), engine.SQLite, engine.SQLColumns{BusinessUnit: "unit"}, "[unit] = ?", []any{"north"}},
 		"everything":   {filter(t, records(t, reads(access.Global)...), "account"), engine.SQLite, columns, "1 = 1", nil},
 		"no owner":     {filter(t, records(t, reads(access.Global)...), "setting"), engine.SQLite, engine.SQLColumns{}, "1 = 1", nil},

@@ -95,7 +95,9 @@ func TestRule_EVAL_10_WhoComesInTheOrderOfIds(t *testing.T) {
 		return access.User{Environment: "e", ID: id, Login: string(id), BusinessUnit: "north", Enabled: true, Manager: manager}
 	}
 	objects := []access.Object{
-		access.Environment{ID: "e", Modernized: true}, access.BusinessUnit{Environment: "e", ID: "north"}, access.Table{Environment: "e", ID: "account"},
+		access.Environment{ID: "e", Modernized: true},
+		access.BusinessUnit{Environment: "e", ID: "north"},
+		access.Table{Environment: "e", ID: "account"},
 		access.Role{Environment: "e", ID: "reader", BusinessUnit: "north", Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Local}}},
 		access.Assignment{Environment: "e", ID: "all", Role: "reader", Principal: access.BusinessUnitID("north").DefaultTeam().Principal(), BusinessUnit: "north"},
 	}
@@ -182,8 +184,10 @@ func TestRule_EVAL_10_WhoOfACompany(t *testing.T) {
 func TestRule_EVAL_10_WhoByHand(t *testing.T) {
 	s := records(t, append(reads(access.Deep),
 		access.User{Environment: "e", ID: "anna", Name: "Anna", Login: "anna", BusinessUnit: "oslo", Enabled: true},
-		access.Role{Environment: "e", ID: "basic", Name: "Basic", BusinessUnit: "root", Inheritance: access.TeamOnly,
-			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Basic}}, Miscellaneous: []string{"Export"}},
+		access.Role{
+			Environment: "e", ID: "basic", Name: "Basic", BusinessUnit: "root", Inheritance: access.TeamOnly,
+			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Basic}}, Miscellaneous: []string{"Export"},
+		},
 		access.Assignment{Environment: "e", ID: "b", Role: "basic", Principal: access.BusinessUnitID("south").DefaultTeam().Principal(), BusinessUnit: "south"},
 		access.Share{Environment: "e", Table: "account", Record: "1", Principal: access.UserID("bert").Principal(), Rights: access.RightsOf(access.Read)},
 		access.Share{Environment: "e", Table: "account", Record: "2", Principal: access.Principal{Kind: access.Everybody}, Rights: access.RightsOf(access.Read)},

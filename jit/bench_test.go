@@ -22,8 +22,10 @@ func crowd(t require.TestingT, users, grants int) *world {
 	}
 	for i := range users {
 		id := access.UserID(fmt.Sprintf("u%d", i))
-		changes = append(changes, access.Put(access.User{Environment: env, ID: id, Login: string(id), Name: string(id), BusinessUnit: "sales", Enabled: true,
-			Person: "p-" + string(id), ManagedBy: access.ByMapping}),
+		changes = append(changes, access.Put(access.User{
+			Environment: env, ID: id, Login: string(id), Name: string(id), BusinessUnit: "sales", Enabled: true,
+			Person: "p-" + string(id), ManagedBy: access.ByMapping,
+		}),
 			access.Put(access.Assignment{Environment: env, ID: access.AssignmentID("s" + string(id)), Role: "reader", Principal: id.Principal(), BusinessUnit: "sales", ManagedBy: access.ByMapping}))
 		for k := range 4 {
 			changes = append(changes, access.Put(access.Membership{Environment: env, Team: access.TeamID(fmt.Sprintf("t%d", (i*7+k*13)%teams)), User: id, ManagedBy: access.ByMapping}))
@@ -31,8 +33,10 @@ func crowd(t require.TestingT, users, grants int) *world {
 	}
 	role := w.state.Roles["manager"]
 	for i := range grants {
-		r := Request{Environment: env, ID: fmt.Sprintf("req_g%07d", i), State: Approved, Requester: access.UserID(fmt.Sprintf("u%d", i%users)), Role: "manager",
-			BusinessUnit: "sales", Policy: "managers", PolicyVersion: 1, Duration: hour, Submitted: noon}
+		r := Request{
+			Environment: env, ID: fmt.Sprintf("req_g%07d", i), State: Approved, Requester: access.UserID(fmt.Sprintf("u%d", i%users)), Role: "manager",
+			BusinessUnit: "sales", Policy: "managers", PolicyVersion: 1, Duration: hour, Submitted: noon,
+		}
 		r.Beneficiary = r.Requester
 		window := access.Window{Start: noon, End: noon.Add(8 * time.Hour)}
 		r.Grant = &Grant{Assignment: GrantID(r.ID), Window: window, StartNoted: true}

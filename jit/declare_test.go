@@ -49,8 +49,10 @@ func TestRule_JIT_9_a_policy_file_is_read_with_its_defaults(t *testing.T) {
 	require.Equal(t, Policy{
 		Environment: env, ID: "asia-managers", Name: "Managers in Asia", Role: "manager", Scope: Scope{BusinessUnit: "asia"},
 		Eligible: []Subject{{User: "cleo"}, {Team: access.BusinessUnitID("sales").DefaultTeam()}},
-		Stages: []Stage{{Approvers: []Subject{{Manager: true}, {Role: "decider"}}, Fallback: []Subject{{User: "bob"}}, Quorum: 1},
-			{Approvers: []Subject{{Team: "deciders"}}, Quorum: 2}},
+		Stages: []Stage{
+			{Approvers: []Subject{{Manager: true}, {Role: "decider"}}, Fallback: []Subject{{User: "bob"}}, Quorum: 1},
+			{Approvers: []Subject{{Team: "deciders"}}, Quorum: 2},
+		},
 		MinDuration: Duration(10 * time.Minute), MaxDuration: 4 * hour, DefaultDuration: 2 * hour, PendingTTL: 12 * hour, JustificationMin: 0,
 		Ticket: "CHG-[0-9]{6}", Late: Reject, DenyQuorum: 2, MaxDirectoryAge: hour, OneApproverSuffices: true,
 	}, got[1])

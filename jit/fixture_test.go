@@ -48,8 +48,10 @@ func put[T access.Object](objects ...T) []access.Change {
 // deciders (bob, bea) approves.
 func base() []access.Change {
 	user := func(id string, unit access.BusinessUnitID) access.User {
-		return access.User{Environment: env, ID: access.UserID(id), Login: id + "@contoso.example", Name: id, BusinessUnit: unit, Enabled: true,
-			Licensed: true, Admitted: true, ManagedBy: access.ByMapping, Origin: access.Origin{Source: "ad", Object: id}}
+		return access.User{
+			Environment: env, ID: access.UserID(id), Login: id + "@contoso.example", Name: id, BusinessUnit: unit, Enabled: true,
+			Licensed: true, Admitted: true, ManagedBy: access.ByMapping, Origin: access.Origin{Source: "ad", Object: id},
+		}
 	}
 	ann, ann2, cleo := user("ann", "sales"), user("ann2", "sales"), user("cleo", "sales")
 	ann.Person, ann2.Person, cleo.Person, ann.Manager = "p-ann", "p-ann", "p-cleo", "cleo"
@@ -65,8 +67,10 @@ func base() []access.Change {
 		return access.Role{Environment: env, ID: id, Name: string(id), BusinessUnit: "root", Privileges: privileges, ManagedBy: access.ByFile}
 	}
 	team := func(id access.TeamID) access.Team {
-		return access.Team{Environment: env, ID: id, Name: string(id), BusinessUnit: "root", ManagedBy: access.ByMapping,
-			Type: access.SecurityGroupTeam, Group: &access.GroupLink{GroupRef: access.GroupRef{Source: "ad", Group: string(id)}}}
+		return access.Team{
+			Environment: env, ID: id, Name: string(id), BusinessUnit: "root", ManagedBy: access.ByMapping,
+			Type: access.SecurityGroupTeam, Group: &access.GroupLink{GroupRef: access.GroupRef{Source: "ad", Group: string(id)}},
+		}
 	}
 	member := func(t access.TeamID, u access.UserID) access.Membership {
 		return access.Membership{Environment: env, Team: t, User: u, ManagedBy: access.ByMapping, Origin: access.Origin{Source: "ad", Object: string(t)}}
@@ -104,8 +108,10 @@ func basePolicy() Policy {
 }
 
 func newWorld(t require.TestingT, more ...access.Change) *world {
-	w := &world{t: t, state: access.NewState(env), now: noon, closed: map[string]Request{}, persons: true,
-		ages: map[string]time.Duration{"ad": time.Minute}}
+	w := &world{
+		t: t, state: access.NewState(env), now: noon, closed: map[string]Request{}, persons: true,
+		ages: map[string]time.Duration{"ad": time.Minute},
+	}
 	var err error
 	w.shot, err = engine.New(w.state, 0)
 	require.NoError(t, err)
@@ -279,8 +285,10 @@ func (w *world) status(id string) Status { return w.get(id).Status(w.now) }
 
 // may asks the engine whether the user can write accounts of unit sales.
 func (w *world) may(u access.UserID, at time.Time) engine.Decision {
-	d, err := w.shot.Check(engine.Question{User: u, Action: access.Write, Table: "account", At: at,
-		Record: &engine.Record{ID: "r", Owner: access.UserID("cleo").Principal(), BusinessUnit: "sales"}})
+	d, err := w.shot.Check(engine.Question{
+		User: u, Action: access.Write, Table: "account", At: at,
+		Record: &engine.Record{ID: "r", Owner: access.UserID("cleo").Principal(), BusinessUnit: "sales"},
+	})
 	require.NoError(w.t, err)
 	return d
 }
@@ -334,8 +342,10 @@ func TestAnElevationFromTheRequestToItsEnd(t *testing.T) {
 	require.NoError(t, w.commit(out.Changes, out.Events))
 	require.Equal(t, &Ended{At: end, Reason: "expired"}, w.get(r.ID).Grant.Ended)
 	require.NotContains(t, w.state.Assignments, GrantID(r.ID))
-	require.Equal(t, []string{"jit.request.submitted", "jit.request.shown", "jit.request.decision", "jit.request.approved",
-		"jit.grant.created", "jit.grant.ended"}, w.operations())
+	require.Equal(t, []string{
+		"jit.request.submitted", "jit.request.shown", "jit.request.decision", "jit.request.approved",
+		"jit.grant.created", "jit.grant.ended",
+	}, w.operations())
 }
 
 func engineQuestion(a access.Action, unit access.BusinessUnitID, at time.Time) engine.Question {

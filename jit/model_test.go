@@ -187,8 +187,10 @@ func (w *world) hold(t require.TestingT, before *world) {
 			}
 		}
 	}
-	for _, op := range []string{"jit.request.submitted", "jit.request.approved", "jit.request.denied", "jit.request.cancelled", "jit.request.lapsed",
-		"jit.request.void", "jit.grant.created", "jit.grant.ended"} {
+	for _, op := range []string{
+		"jit.request.submitted", "jit.request.approved", "jit.request.denied", "jit.request.cancelled", "jit.request.lapsed",
+		"jit.request.void", "jit.grant.created", "jit.grant.ended",
+	} {
 		require.Equal(t, want[op], counts[op], op)
 	}
 	if before == nil {

@@ -89,8 +89,10 @@ func (p Policy) Check(s *access.State) []PolicyFault {
 	}
 	for o := range others[Policy](f, access.KindPolicy) {
 		if o.ID != p.ID && o.Role == p.Role && o.Scope == p.Scope {
-			out = append(out, PolicyFault{Path: "scope", Overlaps: o.ID,
-				Problem: fmt.Sprintf("policy %q has the same role and scope (Rule JIT-8)", o.ID), Hint: "change that one, or give this one another scope"})
+			out = append(out, PolicyFault{
+				Path: "scope", Overlaps: o.ID,
+				Problem: fmt.Sprintf("policy %q has the same role and scope (Rule JIT-8)", o.ID), Hint: "change that one, or give this one another scope",
+			})
 		}
 	}
 	out = append(out, f.checkSubjects("eligible", p.Eligible, "eligible")...)
@@ -319,8 +321,10 @@ func (s *step) deletePolicy() error {
 }
 
 func (s *step) policyEvent(operation string, p Policy) audit.Event {
-	return audit.Event{Actor: s.e.By.Actor, Operation: operation, Environment: p.Environment, Object: s.e.object(),
-		Result: audit.Done, Reason: strings.TrimSpace(s.e.Comment), Detail: detail(p)}
+	return audit.Event{
+		Actor: s.e.By.Actor, Operation: operation, Environment: p.Environment, Object: s.e.object(),
+		Result: audit.Done, Reason: strings.TrimSpace(s.e.Comment), Detail: detail(p),
+	}
 }
 
 // PlanPolicies compares the policies of the files with those of the environment

@@ -34,8 +34,12 @@ func TestRule_JIT_24_a_window_is_open_at_its_start_and_closed_at_its_end(t *test
 		open   bool
 		status Status
 	}{
-		{start.Add(-time.Microsecond), false, StatusScheduled}, {start, true, StatusActive}, {start.Add(time.Microsecond), true, StatusActive},
-		{end.Add(-time.Microsecond), true, StatusActive}, {end, false, StatusExpired}, {end.Add(time.Microsecond), false, StatusExpired},
+		{start.Add(-time.Microsecond), false, StatusScheduled},
+		{start, true, StatusActive},
+		{start.Add(time.Microsecond), true, StatusActive},
+		{end.Add(-time.Microsecond), true, StatusActive},
+		{end, false, StatusExpired},
+		{end.Add(time.Microsecond), false, StatusExpired},
 	} {
 		require.Equal(t, c.open, w.may("ann", c.at).Allowed, "%s", c.at)
 		require.Equal(t, c.status, r.Status(c.at), "%s", c.at)
@@ -576,8 +580,10 @@ func TestRule_JIT_41_at_most_20_pending_requests(t *testing.T) {
 func TestRule_JIT_42_a_request_that_adds_nothing_is_refused(t *testing.T) {
 	w := newWorld(t)
 	hold := func(window access.Window) {
-		w.must(access.Put(access.Assignment{Environment: env, ID: "a-more", Role: "manager", Principal: access.UserID("ann").Principal(),
-			BusinessUnit: "sales", Window: window, ManagedBy: access.ByFile}))
+		w.must(access.Put(access.Assignment{
+			Environment: env, ID: "a-more", Role: "manager", Principal: access.UserID("ann").Principal(),
+			BusinessUnit: "sales", Window: window, ManagedBy: access.ByFile,
+		}))
 	}
 	hold(access.Window{})
 	w.refused(AddsNothing, Event{Kind: Submit, By: who("ann"), ID: "req_1", Ask: ask()})
@@ -756,8 +762,10 @@ func TestRule_JIT_60_the_digest_is_of_the_effect_and_the_same_for_every_reader(t
 
 	b := access.BusinessUnit{Environment: env, ID: "branch", Name: "branch", Parent: "sales", ManagedBy: access.ByFile}
 	w.must(access.Put(b))
-	hold := access.Assignment{Environment: env, ID: "a-more", Role: "manager", Principal: access.UserID("ann").Principal(), BusinessUnit: "sales",
-		Bound: nil, ManagedBy: access.ByFile, Window: access.Window{End: noon.Add(90 * time.Minute)}}
+	hold := access.Assignment{
+		Environment: env, ID: "a-more", Role: "manager", Principal: access.UserID("ann").Principal(), BusinessUnit: "sales",
+		Bound: nil, ManagedBy: access.ByFile, Window: access.Window{End: noon.Add(90 * time.Minute)},
+	}
 	w.must(access.Put(hold))
 	require.NotEqual(t, ev.Digest, w.show("bea", r.ID).Digest, "the effect is another when Ann has part of it already, though no row of the role changed")
 }
@@ -804,8 +812,11 @@ func TestRule_JIT_62_the_grant_is_bound_to_what_was_shown(t *testing.T) {
 	r := w.approve("bob", w.submit("ann", ask()).ID)
 	require.Equal(t, w.state.Roles["manager"].Privileges, w.state.Assignments[GrantID(r.ID)].Bound.Privileges)
 	role := w.state.Roles["manager"]
-	role.Privileges = []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Deep},
-		{Table: "account", Action: access.Write, Depth: access.Global}, {Table: "account", Action: access.Delete, Depth: access.Global}}
+	role.Privileges = []access.Privilege{
+		{Table: "account", Action: access.Read, Depth: access.Deep},
+		{Table: "account", Action: access.Write, Depth: access.Global},
+		{Table: "account", Action: access.Delete, Depth: access.Global},
+	}
 	w.must(access.Put(role))
 	require.Equal(t, "jit.grant.bound_changed", w.events[len(w.events)-1].Operation)
 	check := func(a access.Action, unit access.BusinessUnitID) bool {

@@ -28,8 +28,10 @@ const (
 
 // Statuses lists every status that a request can show.
 func Statuses() []Status {
-	return []Status{StatusPending, StatusDenied, StatusCancelled, StatusLapsed, StatusVoid,
-		StatusScheduled, StatusActive, StatusExpired, StatusEnded}
+	return []Status{
+		StatusPending, StatusDenied, StatusCancelled, StatusLapsed, StatusVoid,
+		StatusScheduled, StatusActive, StatusExpired, StatusEnded,
+	}
 }
 
 // Status tells what the request shows at the instant (Rules JIT-24, JIT-37).

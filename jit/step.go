@@ -153,8 +153,10 @@ func (s *step) text() string {
 func events(row Row, r Request, actor audit.Actor, reason string, d map[string]any) []audit.Event {
 	var out []audit.Event
 	for i, op := range row.Audit {
-		e := audit.Event{Actor: actor, Operation: op, Environment: r.Environment,
-			Object: access.KindRequest.String() + "/" + r.ID, Result: audit.Done, Reason: reason}
+		e := audit.Event{
+			Actor: actor, Operation: op, Environment: r.Environment,
+			Object: access.KindRequest.String() + "/" + r.ID, Result: audit.Done, Reason: reason,
+		}
 		facts := map[string]any{"state": r.State, "beneficiary": r.Beneficiary, "role": r.Role, "business_unit": r.BusinessUnit}
 		if i == 0 {
 			for k, v := range d {
@@ -495,9 +497,11 @@ func (s *step) setAside(p Policy) {
 }
 
 func lapsedDecision(r Request, d Decision, actor audit.Actor) audit.Event {
-	return audit.Event{Actor: actor, Operation: "jit.request.decision_lapsed", Environment: r.Environment,
+	return audit.Event{
+		Actor: actor, Operation: "jit.request.decision_lapsed", Environment: r.Environment,
 		Object: access.KindRequest.String() + "/" + r.ID, Result: audit.Done,
-		Detail: detail(map[string]any{"decision": d.ID, "by": d.By, "stage": d.Stage + 1})}
+		Detail: detail(map[string]any{"decision": d.ID, "by": d.By, "stage": d.Stage + 1}),
+	}
 }
 
 func (s *step) show() error {

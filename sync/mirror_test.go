@@ -259,8 +259,10 @@ func drawWorld(t *rapid.T) world {
 		far := rapid.SampledFrom([]directory.Ref{
 			directory.ByID(directory.ObjectID(fmt.Sprintf("id%02d", n))), directory.ByDN(fmt.Sprintf("cn=n%d", n)), directory.ByUserName(fmt.Sprintf("u%d", n)),
 		}).Draw(t, "as")
-		e := directory.Edge{Group: directory.ObjectID(fmt.Sprintf("id%02d", rapid.IntRange(10, 14).Draw(t, "group"))), Far: far,
-			Relation: rapid.SampledFrom([]directory.Relation{directory.Member, directory.Owner}).Draw(t, "relation")}
+		e := directory.Edge{
+			Group: directory.ObjectID(fmt.Sprintf("id%02d", rapid.IntRange(10, 14).Draw(t, "group"))), Far: far,
+			Relation: rapid.SampledFrom([]directory.Relation{directory.Member, directory.Owner}).Draw(t, "relation"),
+		}
 		w.edges[e] = true
 	}
 	return w
@@ -590,8 +592,10 @@ func TestMirror(t *testing.T) {
 		round(t, m, s, directory.Full, directory.Page{Upserts: []directory.Upsert{user("a", ""), user("b", ""), group("g", "")}, Members: []directory.Members{members("g", "id:b")}})
 		r, err := m.Begin(s, directory.Delta)
 		require.NoError(t, err)
-		require.NoError(t, r.Apply(directory.Page{Removed: []directory.ObjectID{"a"}, Cursor: []byte("c1"),
-			Members: []directory.Members{{Group: "g", Add: []directory.Ref{"id:a"}, Remove: []directory.Ref{"id:a"}}}}, noon))
+		require.NoError(t, r.Apply(directory.Page{
+			Removed: []directory.ObjectID{"a"}, Cursor: []byte("c1"),
+			Members: []directory.Members{{Group: "g", Add: []directory.Ref{"id:a"}, Remove: []directory.Ref{"id:a"}}},
+		}, noon))
 		require.NoError(t, r.Apply(directory.Page{Upserts: []directory.Upsert{user("a", "")}, Members: []directory.Members{whole("g", "id:a")}, Cursor: []byte("c2"), Complete: true}, noon))
 		require.Equal(t, []string{"a"}, membersOf(m, s, "g"))
 		require.Zero(t, r.problemCount)
@@ -602,8 +606,10 @@ func TestMirror(t *testing.T) {
 		m, _ := begin(t)
 		round(t, m, s, directory.Full, directory.Page{Upserts: []directory.Upsert{user("a", ""), group("g", "")}, Cursor: []byte("c1")})
 		require.Equal(t, "c1", string(m.Start(s, nil).Cursor))
-		r := round(t, m, s, directory.Delta, directory.Page{Cursor: []byte("c2"),
-			Members: []directory.Members{{Group: "g", Add: []directory.Ref{"id:a"}, Remove: []directory.Ref{"id:a"}}}})
+		r := round(t, m, s, directory.Delta, directory.Page{
+			Cursor:  []byte("c2"),
+			Members: []directory.Members{{Group: "g", Add: []directory.Ref{"id:a"}, Remove: []directory.Ref{"id:a"}}},
+		})
 		require.Empty(t, membersOf(m, s, "g"))
 		require.Equal(t, 1, r.problemCount)
 		require.Contains(t, r.problems[0].Text, "read in full next time")

@@ -370,8 +370,10 @@ func (p *planner) compare(k mapping.Key) {
 func (p *planner) update(k mapping.Key, was, want access.Object) {
 	by := managedBy(was)
 	if by != managedBy(want) && by != access.ByFile && by != access.ByMapping {
-		p.leave(k, mapping.Finding{Kind: Conflict, Text: fmt.Sprintf("%s %s exists and is managed by %s; it stays as it is", k.Kind, k.Key, by),
-			Hint: "remove one of the two, or give the declared one another id"})
+		p.leave(k, mapping.Finding{
+			Kind: Conflict, Text: fmt.Sprintf("%s %s exists and is managed by %s; it stays as it is", k.Kind, k.Key, by),
+			Hint: "remove one of the two, or give the declared one another id",
+		})
 		return
 	}
 	p.changes[k.Environment] = append(p.changes[k.Environment], access.Put(want))
@@ -427,9 +429,11 @@ func (p *planner) finish() *Plan {
 	}
 	slices.SortFunc(plan.Environments, func(a, b EnvironmentPlan) int { return cmp.Compare(a.Environment, b.Environment) })
 	for source, n := range p.unread {
-		plan.Findings = append(plan.Findings, mapping.Finding{Kind: Unread, Source: source, Count: n,
+		plan.Findings = append(plan.Findings, mapping.Finding{
+			Kind: Unread, Source: source, Count: n,
 			Text: fmt.Sprintf("%d objects from source %q stay: it has not been read to its end yet", n, source),
-			Hint: "see the source's state; once it is read, what is gone there will be planned"})
+			Hint: "see the source's state; once it is read, what is gone there will be planned",
+		})
 	}
 	p.desiredFindings()
 	sortFindings(plan.Findings)
@@ -450,8 +454,10 @@ func (p *planner) desiredFindings() {
 		p.plan.Findings = append(p.plan.Findings, p.desired.evaluation.Findings()...)
 	}
 	for _, f := range p.desired.findings {
-		p.plan.Findings = append(p.plan.Findings, mapping.Finding{Kind: FileUser,
-			Text: fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, f.Problem), Hint: f.Hint})
+		p.plan.Findings = append(p.plan.Findings, mapping.Finding{
+			Kind: FileUser,
+			Text: fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, f.Problem), Hint: f.Hint,
+		})
 	}
 }
 

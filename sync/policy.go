@@ -83,34 +83,44 @@ func (p *planner) judgeEnvironment(e *EnvironmentPlan, s *access.State) {
 	}
 	for _, g := range limits {
 		if g.n > 0 && g.limit.Exceeded(g.n, g.all) {
-			p.violation(Violation{Guard: g.guard, Environment: e.Environment,
+			p.violation(Violation{
+				Guard: g.guard, Environment: e.Environment,
 				Problem: fmt.Sprintf("takes away %d of %d %s; %s allows %d and a share of %g", g.n, g.all, g.what, g.guard, g.limit.Max, g.limit.MaxShare),
-				Hint:    "if the directory means it, accept this plan; if not, see what became of the source, its base, filter and rights"})
+				Hint:    "if the directory means it, accept this plan; if not, see what became of the source, its base, filter and rights",
+			})
 		}
 	}
 	for _, t := range slices.Sorted(maps.Keys(l.from)) {
 		n := l.from[t]
 		if n >= p.guards.EmptyTeam && n == s.Size(t) && !gains(e, t) {
-			p.violation(Violation{Guard: GuardEmptyTeam, Environment: e.Environment,
+			p.violation(Violation{
+				Guard: GuardEmptyTeam, Environment: e.Environment,
 				Problem: fmt.Sprintf("team %q would lose all of its %d members", e.name(access.KindTeam, string(t)), n),
-				Hint:    "a group that is suddenly empty, or gone, is mostly a reading error: look at it in the directory; if it is meant, accept this plan"})
+				Hint:    "a group that is suddenly empty, or gone, is mostly a reading error: look at it in the directory; if it is meant, accept this plan",
+			})
 		}
 	}
 	p.judgeShares(e, s, l)
 	p.judgePrivileged(e, s)
 	for _, what := range slices.Sorted(maps.Keys(l.protected)) {
-		p.violation(Violation{Guard: GuardProtected, Environment: e.Environment,
-			Problem: what + ", which is protected", Hint: "accept this plan, or take the name out of guards.protected"})
+		p.violation(Violation{
+			Guard: GuardProtected, Environment: e.Environment,
+			Problem: what + ", which is protected", Hint: "accept this plan, or take the name out of guards.protected",
+		})
 	}
 	for _, what := range slices.Sorted(maps.Keys(l.assignable)) {
-		p.violation(Violation{Guard: GuardProtected, Environment: e.Environment,
-			Problem: what + ", whose group can hold administrator roles in its directory", Hint: "such groups are always protected: if the directory means it, accept this plan"})
+		p.violation(Violation{
+			Guard: GuardProtected, Environment: e.Environment,
+			Problem: what + ", whose group can hold administrator roles in its directory", Hint: "such groups are always protected: if the directory means it, accept this plan",
+		})
 	}
 	for _, c := range e.changes {
 		if c.Delete && c.Object.ObjectKind() == access.KindEnvironment {
-			p.violation(Violation{Guard: GuardEnvironment, Environment: e.Environment,
+			p.violation(Violation{
+				Guard: GuardEnvironment, Environment: e.Environment,
 				Problem: "ends the whole environment: no file declares it any more",
-				Hint:    "put its file back, or accept this plan"})
+				Hint:    "put its file back, or accept this plan",
+			})
 		}
 	}
 }

@@ -35,10 +35,12 @@ func (p *planner) judgePrivileged(e *EnvironmentPlan, s *access.State) {
 	before, after := holdersOf(s, nil, isPrivileged), holdersOf(s, e.changes, isPrivileged)
 	gains, losses := after.without(before), before.without(after)
 	if n := len(gains) + len(losses); n > p.guards.Privileged.Max {
-		p.violation(Violation{Guard: GuardPrivileged, Environment: e.Environment,
+		p.violation(Violation{
+			Guard: GuardPrivileged, Environment: e.Environment,
 			Problem: fmt.Sprintf("gives privileged roles to %d users%s and takes them from %d%s; %s allows %d",
 				len(gains), e.someUsers(s, gains), len(losses), e.someUsers(s, losses), GuardPrivileged, p.guards.Privileged.Max),
-			Hint: "see under By rule which rule does it; if it is meant, accept this plan"})
+			Hint: "see under By rule which rule does it; if it is meant, accept this plan",
+		})
 	}
 }
 
@@ -221,9 +223,11 @@ func (p *planner) judgeShares(e *EnvironmentPlan, s *access.State, l losses) {
 			continue
 		}
 		if (mapping.Limit{Max: all, MaxShare: p.guards.TeamShare}).Exceeded(n, all) {
-			p.violation(Violation{Guard: GuardTeamShare, Environment: e.Environment,
+			p.violation(Violation{
+				Guard: GuardTeamShare, Environment: e.Environment,
 				Problem: fmt.Sprintf("team %q would lose %d of its %d members; %s allows a share of %g", e.name(access.KindTeam, string(t)), n, all, GuardTeamShare, p.guards.TeamShare),
-				Hint:    "look at the group in the directory; if it is meant, accept this plan"})
+				Hint:    "look at the group in the directory; if it is meant, accept this plan",
+			})
 		}
 	}
 }

@@ -32,10 +32,13 @@ type idle struct {
 func (i *idle) LoadMirror(context.Context, directory.SourceID, func(store.MirrorRow) error) (store.MirrorStatus, error) {
 	return store.MirrorStatus{}, nil
 }
+
 func (i *idle) CommitMirror(context.Context, store.MirrorPage) error { i.commits.Add(1); return nil }
+
 func (i *idle) Changes(context.Context, access.Revision, access.Revision, func(access.Revision, store.Difference) error) error {
 	return nil
 }
+
 func (i *idle) Audit(_ context.Context, q store.AuditQuery) ([]audit.Event, error) {
 	found := i.recorded(q.Operation)
 	return found[max(0, len(found)-q.Limit):], nil
@@ -57,6 +60,7 @@ func (i *idle) Newest(context.Context) (store.Committed, error)   { return store
 func (i *idle) Load(context.Context, access.Revision, func(access.Object) error) error {
 	return nil
 }
+
 func (i *idle) LoadEnvironment(context.Context, access.Revision, access.EnvironmentID, func(access.Object) error) error {
 	return nil
 }
@@ -70,9 +74,11 @@ func (i *idle) Commit(_ context.Context, c store.Commit) (store.Committed, error
 	}
 	return store.Committed{Revision: c.Base + 1, At: c.At}, nil
 }
+
 func (i *idle) CommittedAt(context.Context, access.Revision) (time.Time, error) {
 	return time.Time{}, nil
 }
+
 func (i *idle) PutRun(_ context.Context, r store.Run, _ store.Retention, _ int64) (int64, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -819,6 +819,7 @@ type leading struct {
 func (l *leading) Lead(context.Context, string) (int64, bool, error) {
 	return l.fence, l.fence != 0, nil
 }
+
 func (l *leading) CommitMirror(ctx context.Context, p store.MirrorPage) error {
 	if p.Fence != l.fence {
 		return store.ErrFenced

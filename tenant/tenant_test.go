@@ -61,8 +61,10 @@ func world(env access.EnvironmentID) []access.Change {
 		access.Environment{ID: env, Name: string(env), ManagedBy: access.ByAPI},
 		access.BusinessUnit{Environment: env, ID: "root", Name: "Root", ManagedBy: access.ByAPI},
 		access.Table{Environment: env, ID: "account", Name: "Account", ManagedBy: access.ByAPI},
-		access.Role{Environment: env, ID: "reader", Name: "Reader", BusinessUnit: "root", ManagedBy: access.ByAPI,
-			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Global}}},
+		access.Role{
+			Environment: env, ID: "reader", Name: "Reader", BusinessUnit: "root", ManagedBy: access.ByAPI,
+			Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Global}},
+		},
 		access.Team{Environment: env, ID: "readers", Name: "Readers", BusinessUnit: "root", ManagedBy: access.ByAPI},
 		access.Assignment{Environment: env, ID: "readers", Role: "reader", Principal: access.TeamID("readers").Principal(), BusinessUnit: "root", ManagedBy: access.ByAPI},
 		user(env, "u"),

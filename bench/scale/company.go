@@ -46,6 +46,7 @@ func mix(what string, i, n int) int {
 }
 
 func unitID(i int) access.BusinessUnitID { return access.BusinessUnitID(fmt.Sprintf("unit-%05d", i)) }
+
 func userID(i int) access.UserID {
 	return access.UserID(fmt.Sprintf("corp:8f14e45f-ceea-467f-a8d7-%012d", i))
 }

@@ -517,7 +517,7 @@ func (c *command) jitPolicy() *cobra.Command {
 					return usageError{err}
 				}
 				file, err := jit.ParsePolicies(args[0], src)
-				if faults := (document.Faults)(nil); err != nil && !errors.As(err, &faults) {
+				if faults := document.Faults(nil); err != nil && !errors.As(err, &faults) {
 					return usageError{err}
 				} else if err != nil {
 					return err

@@ -250,7 +250,7 @@ guards: {privileged: {roles: [Sales Manager], max: 0}}
 			require.NoError(t, o.d.reload())
 			o.done("olga", "/v1/sync", api.SyncRequest{})
 			o.says(strings.Replace(staff, `"groups": [`, `"groups": [{"id": "9", "displayName": "Managers", "members": ["`+c.member+`"]},`, 1))
-			o.problem("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held")
+			_ = o.problem("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held")
 			digest := fmt.Sprint(o.refused("otto", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held").Members["digest"])
 			accept := api.SyncRequest{AcceptPlan: digest, Reason: "she is the new manager"}
 			p := o.problem("olga", "/v1/sync", accept, http.StatusForbidden, "self-approval")
@@ -276,7 +276,7 @@ func TestRule_SEC_12_where_everybody_gains_the_host_accepts(t *testing.T) {
 	edited := strings.Replace(officeRules, "[Salesperson]", "[Salesperson, Sales Manager]", 1) + "guards: {privileged: {roles: [Sales Manager], max: 0}}\n"
 	require.NoError(t, os.WriteFile(o.d.config.File("mapping.yaml"), []byte(edited), 0o600))
 	require.NoError(t, o.d.reload())
-	o.problem("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held")
+	_ = o.problem("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held")
 	digest := fmt.Sprint(o.refused("olga", "/v1/sync", api.SyncRequest{}, http.StatusConflict, "plan-held").Members["digest"])
 	accept := api.SyncRequest{AcceptPlan: digest, Reason: "all are managers now"}
 	p := o.problem("otto", "/v1/sync", accept, http.StatusForbidden, "self-approval")

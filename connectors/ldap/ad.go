@@ -493,8 +493,10 @@ func (r *adRound) tell(k adKind, o *adObject, page *directory.Page) bool {
 	}
 	if missing := k.kind == directory.KindUser && (o.enabled == nil || o.primary == ""); missing || o.spoilt {
 		if !o.spoilt {
-			page.Problems = append(page.Problems, directory.Problem{Object: o.id, DN: o.dn,
-				Text: "userAccountControl or primaryGroupID is missing, so the user stays as it was; let the account that Ambit binds as read them"})
+			page.Problems = append(page.Problems, directory.Problem{
+				Object: o.id, DN: o.dn,
+				Text: "userAccountControl or primaryGroupID is missing, so the user stays as it was; let the account that Ambit binds as read them",
+			})
 		}
 		return false
 	}

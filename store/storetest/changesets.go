@@ -84,8 +84,10 @@ func object(t *rapid.T, env access.EnvironmentID, kind access.Kind) access.Objec
 	case access.KindBusinessUnit:
 		return access.BusinessUnit{Environment: env, ID: unit(), Name: name("name"), Parent: unit(), Disabled: is("disabled"), ManagedBy: by}
 	case access.KindTable:
-		return access.Table{Environment: env, ID: access.TableID(id("id")), Name: name("name"), Ownership: access.Ownership(number("ownership", 4)), System: is("system"),
-			AccessTeams: is("access teams"), Columns: rapid.SampledFrom([][]access.Column{nil, {{Name: "a", Secured: true, Mask: &access.Mask{Pattern: "[0-9]", Replace: "*"}}, {Name: "z", From: []string{"a"}, Open: true}}}).Draw(t, "columns"), ManagedBy: by}
+		return access.Table{
+			Environment: env, ID: access.TableID(id("id")), Name: name("name"), Ownership: access.Ownership(number("ownership", 4)), System: is("system"),
+			AccessTeams: is("access teams"), Columns: rapid.SampledFrom([][]access.Column{nil, {{Name: "a", Secured: true, Mask: &access.Mask{Pattern: "[0-9]", Replace: "*"}}, {Name: "z", From: []string{"a"}, Open: true}}}).Draw(t, "columns"), ManagedBy: by,
+		}
 	case access.KindRelationship:
 		cascade := func(what string) access.Cascade { return access.Cascade(number(what, 4)) }
 		return access.Relationship{

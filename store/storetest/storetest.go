@@ -797,8 +797,10 @@ func mirror(t *testing.T, p Place) {
 	require.NoError(t, err)
 	require.Equal(t, page.Status, status)
 	require.Equal(t, []store.MirrorRow{
-		{Source: "ldap", Object: &page.Put[0]}, {Source: "ldap", Object: &page.Put[1]},
-		{Source: "ldap", Edge: &page.AddEdges[0]}, {Source: "ldap", Edge: &page.AddEdges[1]},
+		{Source: "ldap", Object: &page.Put[0]},
+		{Source: "ldap", Object: &page.Put[1]},
+		{Source: "ldap", Edge: &page.AddEdges[0]},
+		{Source: "ldap", Edge: &page.AddEdges[1]},
 	}, rows)
 
 	// An object that goes takes its edges along, and only those of its source.
