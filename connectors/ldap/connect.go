@@ -109,7 +109,7 @@ type connection struct {
 	stop     func() bool
 	pageSize uint32
 	// refer finds out where a reference leads; nil: none is followed.
-	refer func(reference string) (*connection, string, error)
+	refer func(reference string, scope int) (*connection, string, error)
 }
 
 func (c *connection) close() {
@@ -271,7 +271,8 @@ func classify(err error) error {
 	case ldap.IsErrorAnyOf(err, ldap.LDAPResultSizeLimitExceeded, ldap.LDAPResultTimeLimitExceeded, ldap.LDAPResultAdminLimitExceeded):
 		return fmt.Errorf("%w: %w; lift the limit for the account that Ambit binds as", directory.ErrIncomplete, err)
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultReferral):
-		return fmt.Errorf("%w: %w; only the configured server is asked (Rule LDAP-7)", directory.ErrIncomplete, err)
+		return fmt.Errorf("%w: %w: the server does not have that itself and refers to %s; only the configured server is asked, or those of referrals (Rule LDAP-7)",
+			directory.ErrIncomplete, err, strings.Join(referrals(err), " or "))
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
 		return fmt.Errorf("%w: %w; see whether the base is right and the account that Ambit binds as may read it", directory.ErrIncomplete, err)
 	}

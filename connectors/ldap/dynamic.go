@@ -219,6 +219,10 @@ func (c *connection) anyHas(base, attribute string) (bool, error) {
 	if ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) {
 		err = nil // there are more
 	}
+	err = c.referred(err, request.Scope, func(base string) error {
+		there, err = c.anyHas(base, attribute)
+		return err
+	})
 	return there, err
 }
 

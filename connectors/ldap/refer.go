@@ -2,12 +2,14 @@ package ldap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/ambit-iam/ambit/directory"
@@ -19,12 +21,12 @@ const maxReferences = 8
 // refer returns what finds out where a reference leads: a connection to one of the
 // configured servers, and the base of what is to be read there (Rule LDAP-7). The
 // reference says no more than which of them; how it is spoken to is configured.
-func (s *Source) refer(ctx context.Context, followed []string) func(reference string) (*connection, string, error) {
+func (s *Source) refer(ctx context.Context, followed []string) func(reference string, scope int) (*connection, string, error) {
 	if len(s.others) == 0 {
 		return nil
 	}
-	return func(reference string) (*connection, string, error) {
-		d, base, err := s.refers(reference)
+	return func(reference string, scope int) (*connection, string, error) {
+		d, base, err := s.refers(reference, scope)
 		if err != nil {
 			return nil, "", fmt.Errorf("%w: the server refers to %s: %w (Rule LDAP-7)", directory.ErrIncomplete, reference, err)
 		}
@@ -41,8 +43,8 @@ func (s *Source) refer(ctx context.Context, followed []string) func(reference st
 	}
 }
 
-// refers reads a reference (RFC 4516).
-func (s *Source) refers(reference string) (*dialer, string, error) {
+// refers reads a reference (RFC 4516) that a search of that scope came upon.
+func (s *Source) refers(reference string, scope int) (*dialer, string, error) {
 	u, err := url.Parse(reference)
 	if err != nil || u.Hostname() == "" {
 		return nil, "", fmt.Errorf("that is not a server's URL")
@@ -51,7 +53,8 @@ func (s *Source) refers(reference string) (*dialer, string, error) {
 	if _, err := NormalDN(base); base == "" || err != nil {
 		return nil, "", fmt.Errorf("it names no base")
 	}
-	if parts := strings.Split(u.RawQuery, "?"); len(parts) > 1 && parts[1] != "" && parts[1] != "sub" || len(parts) > 2 && parts[2] != "" {
+	parts := append(strings.Split(u.RawQuery, "?"), "", "")
+	if own, ok := scopes[parts[1]]; parts[1] != "" && (!ok || own != scope) || parts[2] != "" {
 		return nil, "", fmt.Errorf("it asks for another search")
 	}
 	// A reference without a port means the host: ldap:// there may be ldaps:// here.
@@ -65,23 +68,67 @@ func (s *Source) refers(reference string) (*dialer, string, error) {
 }
 
 // elsewhere searches on where references lead to.
-func (c *connection) elsewhere(references []string, search func(base string) error) error {
+func (c *connection) elsewhere(references []string, scope int, search func(base string) error) error {
 	for _, reference := range references {
-		other, base, err := c.refer(reference)
-		if err != nil {
-			return err
+		other, base, err := c.refer(reference, scope)
+		if err == nil {
+			err = c.on(other, base, search)
 		}
-		here := *c
-		*c = *other
-		err = search(base)
-		c.close()
-		*c = here
 		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// on searches by another connection, which it closes.
+func (c *connection) on(other *connection, base string, search func(base string) error) error {
+	here := *c
+	*c = *other
+	err := search(base)
+	c.close()
+	*c = here
+	return err
+}
+
+// referred searches where the base itself leads to, if err says that it is a
+// referral: any of the servers that it names has all (RFC 4511, 4.1.10).
+func (c *connection) referred(err error, scope int, search func(base string) error) error {
+	if c.refer == nil {
+		return err
+	}
+	for i, reference := range referrals(err) {
+		other, base, refused := c.refer(reference, scope)
+		switch {
+		case refused == nil:
+			return c.on(other, base, search)
+		case i == 0:
+			err = refused
+		default:
+			err = fmt.Errorf("%w; %w", err, refused)
+		}
+	}
+	return err
+}
+
+// referrals are the URLs to which a result leads (RFC 4511, 4.1.10).
+func referrals(err error) (urls []string) {
+	result, ok := errors.AsType[*ldap.Error](err)
+	if !ok || result.ResultCode != ldap.LDAPResultReferral {
+		return nil
+	}
+	for _, part := range result.Packet.Children[1].Children {
+		if part.ClassType == ber.ClassContext && part.Tag == tagReferral {
+			for _, u := range part.Children {
+				urls = append(urls, u.Data.String())
+			}
+		}
+	}
+	return urls
+}
+
+// tagReferral is that of a result's referral.
+const tagReferral = 3
 
 // references tells of those below a base, which are entries when asked for so.
 func (c *connection) references(base string) (facts []string, err error) {

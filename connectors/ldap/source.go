@@ -375,10 +375,14 @@ func (c *connection) pagedIn(scope int, base, filter string, attributes []string
 	own := controls
 	controls = append(slices.Clip(controls), critical{paging})
 	var references []string
-	for {
+	there := func(base string) error { return c.pagedIn(scope, base, filter, attributes, own, take, pageEnd) }
+	for first := true; ; first = false {
 		request := ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 0, 0, false, filter, attributes, controls)
 		result, err := c.search(request, take, nil)
-		if err != nil {
+		switch {
+		case err != nil && first:
+			return c.referred(err, scope, there)
+		case err != nil:
 			return err
 		}
 		answer, ok := ldap.FindControl(result.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
@@ -390,7 +394,7 @@ func (c *connection) pagedIn(scope int, base, filter string, attributes []string
 		}
 		references = append(references, result.Referrals...)
 		if len(answer.Cookie) == 0 {
-			return c.elsewhere(references, func(base string) error { return c.pagedIn(scope, base, filter, attributes, own, take, pageEnd) })
+			return c.elsewhere(references, scope, there)
 		}
 		paging.SetCookie(answer.Cookie)
 	}
