@@ -138,7 +138,7 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 		return nil, err
 	}
 	var yardsticks, fulls, doubles, above []float64
-	var fullRatios, doubleRatios, verifies, whatIfs []float64
+	var fullRatios, doubleRatios, verifies, versions, whatIfs []float64
 	var peak, live float64
 	for range o.runs {
 		took, err := once.search(ctx)
@@ -146,6 +146,10 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 			return nil, err
 		}
 		s, err := sync(ctx, o, once.directory)
+		if err != nil {
+			return nil, err
+		}
+		stamps, err := once.read(ctx, "entryUUID", "entryCSN")
 		if err != nil {
 			return nil, err
 		}
@@ -161,6 +165,7 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 		above = append(above, float64(s.round-trip)/float64(time.Millisecond))
 		fullRatios, doubleRatios = append(fullRatios, float64(s.full)/float64(took)), append(doubleRatios, float64(d.full)/float64(s.full))
 		verifies, whatIfs = append(verifies, float64(s.verify)/float64(took)), append(whatIfs, float64(s.whatIf)/float64(took))
+		versions = append(versions, float64(stamps)/float64(took))
 		peak, live = max(peak, s.peak), max(live, s.live)
 		fmt.Fprintf(os.Stderr, "  B %s, full sync %s, of twice as much %s, round without change %s, its round trip %s, peak %.0f MB, of twice as much %.0f MB\n",
 			took, s.full, d.full, s.round, trip, s.peak, d.peak)
@@ -184,6 +189,7 @@ func measureSync(ctx context.Context, o options) (_ []line, err error) {
 			figure: fmt.Sprintf("%.1f ms", ofRound.median), ratio: ofRound.of("ms"), goal: 5, got: ofRound.median,
 		},
 		{what: "`ambit verify`: every object by its version and digest", ratio: ofVerify.of("B"), goal: 0.5, got: ofVerify.median},
+		{what: "`ldapsearch` of the ids and versions alone, entryUUID and entryCSN", ratio: middle(versions).of("B")},
 		{what: "`ambit what-if` of a mapping in which the teams' role is left out", ratio: ofWhatIf.of("B"), goal: 1, got: ofWhatIf.median},
 		{what: "Peak resident memory of `ambit serve` in that sync", figure: fmt.Sprintf("%.0f MB", peak)},
 		{what: "Most that a garbage collection found live meanwhile", figure: fmt.Sprintf("%.0f MB", live)},
@@ -259,11 +265,15 @@ func (s *slapd) roundTrip(ctx context.Context) (time.Duration, error) {
 
 // search is the yardstick B.
 func (s *slapd) search(ctx context.Context) (time.Duration, error) {
-	args := []string{
+	return s.read(ctx, "entryUUID", "objectClass", "uid", "cn", "mail", "manager", "ou", "member", "owner")
+}
+
+// read is how long ldapsearch takes for attributes of everybody and every group.
+func (s *slapd) read(ctx context.Context, attributes ...string) (time.Duration, error) {
+	args := append([]string{
 		"-x", "-LLL", "-H", s.TLSURL, "-D", s.BindDN, "-y", s.secret, "-b", s.Suffix, "-E", "pr=1000/noprompt",
 		"(|(objectClass=inetOrgPerson)(objectClass=groupOfNames))",
-		"entryUUID", "objectClass", "uid", "cn", "mail", "manager", "ou", "member", "owner",
-	}
+	}, attributes...)
 	cmd := exec.CommandContext(ctx, "ldapsearch", args...)
 	cmd.Env = append(os.Environ(), "LDAPTLS_CACERT="+s.CAFile, "LDAPCONF=/nonexistent")
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)

@@ -39,7 +39,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.source, "source", "ldap", "ldap, for slapd, ad, for Samba's domain controller, or graph, for a server that speaks as Graph does")
 	flag.DurationVar(&o.lasts, "for", 10*time.Minute, "how long to change the directory")
-	flag.IntVar(&o.rate, "rate", 0, "changes a second; 100 to slapd, 5 to Samba, 50 to Graph where it is absent")
+	flag.IntVar(&o.rate, "rate", 0, "changes a second; 100 where it is absent")
 	flag.IntVar(&o.people, "people", 0, "how many people the directory has; 5000 in slapd and Graph, 500 in Samba where it is absent")
 	to := flag.String("to", "docs/benchmarks.md", "the page to write; - for the standard output")
 	flag.Parse()
@@ -98,6 +98,7 @@ environments: {crm: {}}
 guards:
   remove_members: {max: 100000, max_share: 1}
   empty_team: 100000
+  team_share: 1
 rules:
   - name: people
     match: {source: corp, users: 'user.userName != ""'}

@@ -34,12 +34,12 @@ var places = map[string]place{
 		tells: "slapd tells of them by content synchronisation (RFC 4533) over TLS", start: startSlapd,
 	},
 	"ad": {
-		rate: 5, people: 500, goal: 150 * time.Millisecond, heading: "## From Active Directory to the answer", whose: "Samba's",
+		rate: 100, people: 500, goal: 150 * time.Millisecond, heading: "## From Active Directory to the answer", whose: "Samba's",
 		tells: "Samba tells of them by change notification over TLS, and they are read by DirSync, as an account that may see what was deleted", start: startSamba,
 	},
 	// Intervals vary by a tenth, which the goal allows for.
 	"graph": {
-		rate: 50, people: 5_000, interval: time.Second, goal: 1150 * time.Millisecond, heading: "## From Entra ID to the answer", whose: "Graph's",
+		rate: 100, people: 5_000, interval: time.Second, goal: 1150 * time.Millisecond, heading: "## From Entra ID to the answer", whose: "Graph's",
 		tells: "Graph, here a server of our own that speaks as it does, is asked by delta query over TLS every second, give or take a tenth, and the goal is the longest of that and 50 ms", start: startGraph,
 	},
 }
