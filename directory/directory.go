@@ -121,6 +121,11 @@ const (
 	// AttrRoleAssignable is "true" for a group that can hold administrator roles of
 	// the source's own (Rule GRAPH-30).
 	AttrRoleAssignable = "isAssignableToRole"
+	// AttrSID is the security identifier by which other domains name an object. A user
+	// or group has its own; anything else that has one stands for the user or group of
+	// another domain whose it is (Rule AD-19). No source can have an attribute of its
+	// own of this name.
+	AttrSID = "@sid"
 	// AttrRuleState is "Paused" for a group whose members are not kept as its rule in
 	// the source says (Rule GRAPH-29).
 	AttrRuleState = "membershipRuleProcessingState"

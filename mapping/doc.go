@@ -97,6 +97,10 @@
 //	  roles: [Salesperson]             # held by the team, in its business unit
 //	  role_unit: North                 # held in another one, in modernized environments (Rule BU-9)
 //
+// A group of Active Directory can have members of another domain, whom it names by
+// SID. They are the users and groups that have the SID in other sources that rules
+// name; whom none has is pending, and a Finding tells of it (Rule AD-19).
+//
 // # Text and conditions
 //
 // A text (business_unit, name, login, …) is taken as it stands, but for holes:

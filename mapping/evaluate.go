@@ -71,6 +71,7 @@ type Evaluation struct {
 	findings findings
 	matches  map[string]int // by rule's name: how many users or groups it matched
 	act      activation
+	sids     sids
 }
 
 // source is what an evaluation knows of one source.
@@ -80,6 +81,7 @@ type source struct {
 	groups   map[directory.ObjectID]*group
 	// expansions lists, for each group, whose members come through it.
 	expansions map[directory.ObjectID][]*expansion
+	identities map[directory.ObjectID]identity
 	reports    map[directory.ObjectID][]*person // by manager
 	awaited    map[string][]*person             // by folded reference to the manager
 	gates      []*gateState
@@ -116,6 +118,7 @@ func (a attributes) count(had uint64, o *directory.Object) (has uint64) {
 // account is a user of a source.
 type account struct {
 	id         directory.ObjectID
+	source     *source
 	guest      bool
 	gone       bool
 	attributes uint64
@@ -173,6 +176,7 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 		worlds:   map[access.EnvironmentID]*world{},
 		findings: findings{},
 		matches:  map[string]int{},
+		sids:     newSIDs(),
 	}
 	for _, id := range rules.Sources() {
 		e.sources[id] = e.newSource(id)
@@ -198,11 +202,17 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 		// Users first, as in touch. Nothing depends on anything yet, so that there is
 		// nothing to judge again.
 		view.Objects(s.id, directory.KindUser, func(o directory.Object) bool {
+			e.sids.set(node{s, o.ID}, identityOf(&o))
 			u.judgeUser(s, &o)
 			return true
 		})
 		view.Objects(s.id, directory.KindGroup, func(o directory.Object) bool {
+			e.sids.set(node{s, o.ID}, identityOf(&o))
 			u.judgeGroup(s, &o)
+			return true
+		})
+		view.Objects(s.id, directory.KindOther, func(o directory.Object) bool {
+			e.sids.set(node{s, o.ID}, identityOf(&o))
 			return true
 		})
 	}
@@ -214,8 +224,8 @@ func New(rules *Rules, view directory.View, now Current) *Evaluation {
 func (e *Evaluation) newSource(id directory.SourceID) *source {
 	return &source{
 		id: id, accounts: map[directory.ObjectID]*account{}, groups: map[directory.ObjectID]*group{},
-		expansions: map[directory.ObjectID][]*expansion{},
-		reports:    map[directory.ObjectID][]*person{}, awaited: map[string][]*person{},
+		expansions: map[directory.ObjectID][]*expansion{}, identities: map[directory.ObjectID]identity{},
+		reports: map[directory.ObjectID][]*person{}, awaited: map[string][]*person{},
 		users:      newAttributes(e.rules.named(id, true)),
 		groupsWith: newAttributes(e.rules.named(id, false)),
 	}
@@ -238,7 +248,7 @@ func (e *Evaluation) Update(now Current, touched []Touched) []Key {
 
 func (e *Evaluation) begin(now Current) *update {
 	e.now = now
-	return &update{Evaluation: e, people: set[*person]{}, teams: set[*team]{}, expand: set[*expansion]{}, judge: set[judgement]{}}
+	return &update{Evaluation: e, people: set[*person]{}, teams: set[*team]{}, expand: set[*expansion]{}, judge: set[judgement]{}, turned: set[node]{}}
 }
 
 // settle decides, in order, what depends on each other: who is in which group,
@@ -275,6 +285,7 @@ type update struct {
 	teams   set[*team]
 	expand  set[*expansion]
 	judge   set[judgement]
+	turned  set[node]        // stand for somebody now, or did
 	changed map[Key]struct{} // nil when everything is evaluated
 	trying  bool             // other rules: no object has changed
 }
@@ -327,6 +338,11 @@ func (u *update) reopen() {
 }
 
 func (u *update) touch(touched []Touched) {
+	for _, t := range touched {
+		if s := u.sources[t.Source]; s != nil && t.Member == "" {
+			u.identify(node{s, t.Object})
+		}
+	}
 	// Users first: whether somebody is a member depends on who is a guest.
 	for _, t := range touched {
 		if s := u.sources[t.Source]; s != nil && t.Member == "" {
@@ -430,7 +446,7 @@ func (e *Evaluation) Object(k Key) (access.Object, bool) {
 			return nil, false
 		}
 		t, p := w.teams[access.TeamID(parts[0])], w.people[access.UserID(parts[1])]
-		if t == nil || p == nil || !p.in || p.source != t.source {
+		if t == nil || p == nil || !p.in {
 			return nil, false
 		}
 		if step, ok := t.expansion.members[p.account]; ok {

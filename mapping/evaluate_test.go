@@ -697,3 +697,75 @@ rules:
 	require.ErrorContains(t, err, `unknown kind of user "robot"`)
 	require.ErrorContains(t, err, `unknown access mode "never"`)
 }
+
+func TestRule_AD_19_members_named_by_SID_are_the_people_of_another_domain(t *testing.T) {
+	const ann, crew, eve = "S-1-5-21-1-2-3-1001", "S-1-5-21-1-2-3-1002", "S-1-5-21-4-5-6-1003"
+	sid := func(o directory.Object, sid string) directory.Object {
+		o.Attributes[directory.AttrSID] = []string{sid}
+		return o
+	}
+	r := rules(t, "environments: {sales-prod: {}}\nrules:"+everybody+`
+  - name: their people
+    match: {source: corp-ldap, users: 'user.userName != "guest"'}
+    user: {environment: sales-prod, business_unit: North}
+  - name: flat
+    match: {source: entra, group: All}
+    team: {environment: sales-prod, membership: members, business_unit: North}
+  - name: nested
+    match: {source: entra, group: All}
+    team: {environment: sales-prod, nested: true, business_unit: North}
+`)
+	m := newMirror("entra", "corp-ldap")
+	m.put("entra", group("all", "displayName=All"))
+	for id, who := range map[directory.ObjectID]string{"f-ann": ann, "f-crew": crew, "f-eve": eve, "f-everybody": "S-1-5-11"} {
+		m.put("entra", sid(object(directory.KindOther, id), who))
+		m.link("entra", "all", directory.Member, id)
+	}
+	e := mapping.New(r, m, nothing())
+	update := func() []string {
+		e.Update(nothing(), m.take())
+		whole := mapping.New(r, m, nothing())
+		require.Equal(t, print(whole), print(e))
+		require.Equal(t, whole.Findings(), e.Findings())
+		return only(print(e), "corp-ldap:")
+	}
+	require.Empty(t, update())
+	require.Equal(t, []string{
+		"members of the group that are no users or groups of a domain count for nobody: 1 (S-1-5-11)",
+		"members of the group whom it names by SID and no source has are pending: 3 (" + ann + ", " + crew + ", " + eve + ")",
+	}, found(e, mapping.Strangers)[:2])
+	require.True(t, e.Unsure("sales-prod", "entra:all:members"), "nothing is known of either domain")
+
+	m.put("corp-ldap", sid(user("ann"), ann))
+	m.put("corp-ldap", sid(group("crew", "displayName=Crew"), crew))
+	m.put("corp-ldap", user("bob"))
+	m.put("corp-ldap", user("guest")) // whom no rule places
+	m.link("corp-ldap", "crew", directory.Member, "bob")
+	m.link("corp-ldap", "crew", directory.Member, "guest")
+	require.Equal(t, []string{
+		"corp-ldap:ann in entra:all:members through " + ann,
+		"corp-ldap:ann in entra:all:members_and_guests through " + ann,
+		"corp-ldap:bob in entra:all:members_and_guests through Crew (corp-ldap)",
+	}, update())
+	require.Equal(t, "members of the group whom it names by SID and no source has are pending: 1 ("+eve+")", found(e, mapping.Strangers)[1])
+	require.True(t, e.Unsure("sales-prod", "entra:all:members"), "of eve's domain nothing is known")
+	require.False(t, e.Unsure("sales-prod", "entra:none:members"))
+	m.put("corp-ldap", sid(user("dan"), domainUser(eve, "9")))
+	update()
+	require.False(t, e.Unsure("sales-prod", "entra:all:members"), "eve is not there, others of the domain are")
+
+	guest := sid(user("ann", "userType=Guest"), ann)
+	m.put("corp-ldap", guest)
+	require.Equal(t, []string{
+		"corp-ldap:ann in entra:all:members_and_guests through " + ann,
+		"corp-ldap:bob in entra:all:members_and_guests through Crew (corp-ldap)",
+	}, update())
+	m.put("corp-ldap", sid(user("ann"), ann))
+	require.Len(t, update(), 3)
+	m.remove("entra", "f-ann")
+	m.put("corp-ldap", sid(group("crew", "displayName=Crew"), domainUser(crew, "7")))
+	require.Empty(t, update())
+}
+
+// domainUser is another SID of the same domain.
+func domainUser(sid, last string) string { return sid[:strings.LastIndex(sid, "-")+1] + last }

@@ -42,6 +42,9 @@ const (
 	// Outside: members of a group who are not in the team, because no rule places
 	// them in the environment.
 	Outside FindingKind = "members_outside"
+	// Strangers: members of a group who are named by SID, and whom no source has that
+	// a rule names (Rule AD-19).
+	Strangers FindingKind = "members_by_sid"
 	// NoMatch: a rule matched nothing.
 	NoMatch FindingKind = "no_match"
 	// NoAttribute: no user or group of a source has an attribute that rules name.

@@ -58,7 +58,7 @@ func (u *update) settleRoot(g *gateState) {
 		ids := slices.Sorted(maps.Keys(g.candidates))
 		g.problem = fmt.Sprintf("%d groups are called so (%s …): name it by \"id:%s\" or by its DN", len(ids), ids[0], ids[0])
 	}
-	if g.expansion != nil && g.expansion.root == root {
+	if g.expansion != nil && g.expansion.root.id == root {
 		return
 	}
 	if x := g.expansion; x != nil {
@@ -69,7 +69,7 @@ func (u *update) settleRoot(g *gateState) {
 		g.expansion = nil
 	}
 	if root != "" {
-		g.expansion = &expansion{source: g.source, root: root, nested: g.nested != NestedNone, members: map[*account]*step{}, gate: g}
+		g.expansion = &expansion{root: node{g.source, root}, nested: g.nested != NestedNone, members: map[*account]*step{}, gate: g}
 		u.expand.add(g.expansion)
 	}
 }
@@ -114,7 +114,7 @@ func (u *update) settleGates() {
 // environment keeps the one it has: without any it would admit everybody.
 func (u *update) gateRef(g *gateState) *access.GroupRef {
 	if g.expansion != nil {
-		return &access.GroupRef{Source: string(g.source.id), Group: string(g.expansion.root), Name: g.source.groups[g.expansion.root].name}
+		return &access.GroupRef{Source: string(g.source.id), Group: string(g.expansion.root.id), Name: g.source.groups[g.expansion.root.id].name}
 	}
 	if now := u.state(g.world.id).Environment.SecurityGroup; now != nil && now.Source == string(g.source.id) {
 		return now

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -38,20 +39,21 @@ type team struct {
 // expansion is a group with its members, or with those of the groups within it
 // too (Rule SRC-7). It belongs to a team or to a gate.
 type expansion struct {
-	source   *source
-	root     directory.ObjectID
+	root     node
 	relation directory.Relation
 	nested   bool
-	steps    map[directory.ObjectID]*step
+	steps    map[node]*step
 	members  map[*account]*step // by the step through which they come
 	team     *team
 	gate     *gateState
+	// strangers are the SIDs of members whom no source has, sorted.
+	strangers []string
 }
 
 // step is a group whose members count. The first step that has somebody is the
 // one that is told.
 type step struct {
-	group directory.ObjectID
+	group node
 	order int
 	path  string // the names of the groups between the root and the members
 }
@@ -79,14 +81,14 @@ func (x *expansion) counts(s *step) bool {
 	if x.gate == nil || x.gate.nested != NestedTeam || s.group == x.root {
 		return true
 	}
-	g := x.source.groups[s.group]
+	g := s.group.source.groups[s.group.id]
 	return g != nil && slices.ContainsFunc(g.teams, func(t *team) bool { return t.world == x.gate.world && t.exists() })
 }
 
 // touchEdge judges again who one edge of a group is about.
 func (u *update) touchEdge(s *source, id, member directory.ObjectID) {
 	a := s.accounts[member]
-	if a == nil {
+	if _, turned := u.turned[node{s, member}]; a == nil || turned {
 		u.touchGroup(s, id)
 		return
 	}
@@ -106,13 +108,10 @@ func (u *update) touchGroup(s *source, id directory.ObjectID) {
 		return
 	}
 	// The edge to a group that was not there before counts only now.
-	u.view.MemberOf(s.id, id, directory.Member, func(parent directory.ObjectID) bool {
-		for _, x := range s.expansions[parent] {
-			if x.nested {
-				u.expand.add(x)
-			}
+	u.containing(node{s, id}, directory.Member, func(x *expansion) {
+		if x.nested {
+			u.expand.add(x)
 		}
-		return true
 	})
 }
 
@@ -356,7 +355,7 @@ func (u *update) addTeam(g *group, t *team) {
 		return
 	}
 	t.world.teams[t.id] = t
-	t.expansion = &expansion{source: t.source, root: t.group, nested: t.rule.nested, members: map[*account]*step{}, team: t}
+	t.expansion = &expansion{root: node{t.source, t.group}, nested: t.rule.nested, members: map[*account]*step{}, team: t}
 	if t.rule.membership == access.OwnersOnly {
 		t.expansion.relation = directory.Owner
 	}
@@ -395,7 +394,7 @@ func (u *update) removeTeam(g *group, t *team) {
 	u.matches[t.rule.name]--
 	g.teams = slices.DeleteFunc(g.teams, func(o *team) bool { return o == t })
 	delete(t.world.heldTeams, t)
-	for _, kind := range [...]FindingKind{CannotJudge, NameTaken, Outside, RoleOutside, EmptyGroup} {
+	for _, kind := range [...]FindingKind{CannotJudge, NameTaken, Outside, RoleOutside, EmptyGroup, Strangers} {
 		u.findings.set(t.topic(kind))
 	}
 	if !t.exists() {
@@ -421,7 +420,7 @@ func (u *update) removeTeam(g *group, t *team) {
 func (u *update) teamsOfGroupChanged(t *team) {
 	for _, gate := range t.world.gates {
 		x := gate.expansion
-		if gate.source != t.source || gate.nested != NestedTeam || x == nil || x.root == t.group || x.steps[t.group] == nil {
+		if gate.source != t.source || gate.nested != NestedTeam || x == nil || x.root.id == t.group || x.steps[node{t.source, t.group}] == nil {
 			continue
 		}
 		u.view.Members(t.source.id, t.group, directory.Member, func(id directory.ObjectID) bool {
@@ -496,8 +495,8 @@ func (u *update) findPaused(s *source, o *directory.Object, g *group) {
 
 // dropExpansion forgets the steps; its members must be gone.
 func (u *update) dropExpansion(x *expansion) {
-	for id := range x.steps {
-		without(x.source.expansions, id, x)
+	for n := range x.steps {
+		without(n.source.expansions, n.id, x)
 	}
 	x.steps = nil
 	delete(u.expand, x)
@@ -522,41 +521,63 @@ func (u *update) expandAndJudge() {
 // expandWhole finds the steps and members of an expansion anew. A group is
 // visited once, so that cycles end (Rule SRC-7).
 func (u *update) expandWhole(x *expansion) {
-	for id := range x.steps {
-		without(x.source.expansions, id, x)
+	for n := range x.steps {
+		without(n.source.expansions, n.id, x)
 	}
-	x.steps = map[directory.ObjectID]*step{}
+	x.steps = map[node]*step{}
 	var queue []*step
-	visit := func(id directory.ObjectID, path string) {
-		s := &step{group: id, order: len(queue), path: path}
-		x.steps[id] = s
-		x.source.expansions[id] = append(x.source.expansions[id], x)
+	visit := func(n node, path string) {
+		s := &step{group: n, order: len(queue), path: path}
+		x.steps[n] = s
+		n.source.expansions[n.id] = append(n.source.expansions[n.id], x)
 		queue = append(queue, s)
 	}
 	visit(x.root, "")
 	members := make(map[*account]*step, len(x.members))
+	strangers := set[string]{}
 	for i := 0; i < len(queue); i++ {
 		s := queue[i]
 		counts := x.counts(s)
-		u.view.Members(x.source.id, s.group, x.relation, func(id directory.ObjectID) bool {
-			if a := x.source.accounts[id]; a != nil {
+		take := func(n node) {
+			if a := n.source.accounts[n.id]; a != nil {
 				if _, known := members[a]; !known && counts && x.accepts(a) {
 					members[a] = s
 				}
-				return true
+				return
 			}
-			if !x.nested || x.steps[id] != nil {
-				return true
+			if !x.nested || x.steps[n] != nil {
+				return
 			}
-			if o, ok := u.view.Object(x.source.id, id); ok && o.Kind == directory.KindGroup {
+			if o, ok := u.view.Object(n.source.id, n.id); ok && o.Kind == directory.KindGroup {
 				path := o.Name()
+				if n.source != x.root.source {
+					path = fmt.Sprintf("%s (%s)", path, n.source.id)
+				}
 				if s.path != "" {
 					path = s.path + access.PathSeparator + path
 				}
-				visit(id, path)
+				visit(n, path)
+			}
+		}
+		from := s.group.source
+		u.view.Members(from.id, s.group.id, x.relation, func(id directory.ObjectID) bool {
+			if who := from.identities[id]; !who.standIn {
+				take(node{from, id})
+			} else if x.gate == nil { // a gate is about the people of its own source
+				meant := u.sids.meant(node{from, id})
+				for _, n := range meant {
+					take(n)
+				}
+				if len(meant) == 0 {
+					strangers.add(who.sid)
+				}
 			}
 			return true
 		})
+	}
+	x.strangers = slices.Sorted(maps.Keys(strangers))
+	if x.team != nil {
+		u.teams.add(x.team) // the strangers are told of
 	}
 	old := x.members
 	x.members = members
@@ -575,12 +596,20 @@ func (u *update) find(x *expansion, a *account) (first *step) {
 	if !x.accepts(a) {
 		return nil
 	}
-	u.view.MemberOf(x.source.id, a.id, x.relation, func(g directory.ObjectID) bool {
-		if s := x.steps[g]; s != nil && (first == nil || s.order < first.order) && x.counts(s) {
-			first = s
+	in := func(n node) {
+		u.view.MemberOf(n.source.id, n.id, x.relation, func(g directory.ObjectID) bool {
+			if s := x.steps[node{n.source, g}]; s != nil && (first == nil || s.order < first.order) && x.counts(s) {
+				first = s
+			}
+			return true
+		})
+	}
+	in(node{a.source, a.id})
+	if x.gate == nil {
+		for _, n := range u.sids.standIns(node{a.source, a.id}) {
+			in(n)
 		}
-		return true
-	})
+	}
 	return first
 }
 
@@ -629,9 +658,16 @@ func (u *update) memberChanged(x *expansion, a *account, old, s *step) {
 }
 
 func (t *team) membership(p *person, s *step) access.Membership {
+	path := s.path
+	if p.source != s.group.source { // the group names the person by SID
+		if path != "" {
+			path += access.PathSeparator
+		}
+		path += p.source.identities[p.account.id].sid
+	}
 	return access.Membership{
 		Environment: t.world.id, Team: t.id, User: p.want.ID, ManagedBy: access.ByMapping,
-		Origin: access.Origin{Rule: t.rule.name, Source: string(t.source.id), Object: string(t.group), Path: s.path},
+		Origin: access.Origin{Rule: t.rule.name, Source: string(t.source.id), Object: string(t.group), Path: path},
 	}
 }
 
@@ -767,6 +803,7 @@ func (u *update) settleTeam(t *team) {
 	u.findings.set(t.topic(RoleOutside), outside...)
 	u.findings.set(t.topic(Outside))
 	u.findings.set(t.topic(EmptyGroup))
+	u.findings.set(t.topic(Strangers), t.strangerFindings(finding)...)
 	if t.outside > 0 {
 		u.findings.set(t.topic(Outside), finding(Outside, t.outside,
 			fmt.Sprintf("members of the group whom no rule places in environment %q are not in the team: %d", env.id, t.outside)))

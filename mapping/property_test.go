@@ -54,7 +54,17 @@ var (
 	propertySources = []directory.SourceID{"corp-ldap", "entra"}
 	groupNames      = []string{"Gate", "G1", "G2", "g2", "North", "Other"}
 	logins          = []string{"ann", "Ann", "bob", "eve", ""}
+	sids            = []string{"", "S-1-5-21-1-1", "S-1-5-21-1-2", "S-1-5-21-2-1", "S-1-5-11"}
 )
+
+// drawStandIn makes what is neither a user nor a group, and stands for one at times.
+func drawStandIn(t *rapid.T, id directory.ObjectID) directory.Object {
+	o := object(directory.KindOther, id)
+	if sid := rapid.SampledFrom(sids).Draw(t, "sid"); sid != "" {
+		o.Attributes[directory.AttrSID] = []string{sid}
+	}
+	return o
+}
 
 func drawUser(t *rapid.T, id directory.ObjectID) directory.Object {
 	o := object(directory.KindUser, id)
@@ -72,13 +82,14 @@ func drawUser(t *rapid.T, id directory.ObjectID) directory.Object {
 	set("plans", "6ea4c1ef-c259-46df-bce2-943342cd3cb2", "P2", "")
 	set("manager", "dn:uid=u1", "id:u2", "uid:ann", "")
 	set("boss", "ann", "u1", "")
+	set(directory.AttrSID, sids...)
 	o.DN = rapid.SampledFrom([]string{"", "uid=u1", "uid=u2"}).Draw(t, "dn")
 	return o
 }
 
 func drawGroup(t *rapid.T, id directory.ObjectID) directory.Object {
 	o := group(id, "displayName="+rapid.SampledFrom(groupNames).Draw(t, "name"))
-	for _, a := range [][]string{{"groupKind", "security", "security", "m365", "distribution"}, {"ou", "North", "North", "South", "Mars"}, {"size", "", "1", "2", "x"}} {
+	for _, a := range [][]string{{"groupKind", "security", "security", "m365", "distribution"}, {"ou", "North", "North", "South", "Mars"}, {"size", "", "1", "2", "x"}, append([]string{directory.AttrSID}, sids...)} {
 		if v := rapid.SampledFrom(a[1:]).Draw(t, a[0]); v != "" {
 			o.Attributes[a[0]] = []string{v}
 		}
@@ -90,9 +101,10 @@ func drawGroup(t *rapid.T, id directory.ObjectID) directory.Object {
 // edit changes one thing of the mirror.
 func edit(t *rapid.T, m *mirror) {
 	source := rapid.SampledFrom(propertySources).Draw(t, "source")
-	anyID := rapid.SampledFrom([]directory.ObjectID{"u0", "u1", "u2", "u3", "g0", "g1", "g2", "g3", "x"})
+	anyID := rapid.SampledFrom([]directory.ObjectID{"u0", "u1", "u2", "u3", "g0", "g1", "g2", "g3", "x", "y", "z"})
+	standIn := rapid.SampledFrom([]directory.ObjectID{"x", "y", "z"})
 	groupID := rapid.SampledFrom([]directory.ObjectID{"g0", "g1", "g2", "g3"})
-	switch rapid.SampledFrom([]string{"user", "user", "group", "link", "link", "link", "unlink", "remove", "other"}).Draw(t, "edit") {
+	switch rapid.SampledFrom([]string{"user", "user", "group", "link", "link", "link", "unlink", "remove", "other", "stand-in", "stand-in"}).Draw(t, "edit") {
 	case "user":
 		m.put(source, drawUser(t, rapid.SampledFrom([]directory.ObjectID{"u0", "u1", "u2", "u3"}).Draw(t, "id")))
 	case "group":
@@ -103,11 +115,13 @@ func edit(t *rapid.T, m *mirror) {
 		m.unlink(source, groupID.Draw(t, "group"), directory.Relation(rapid.IntRange(0, 1).Draw(t, "relation")), anyID.Draw(t, "member"))
 	case "remove":
 		m.remove(source, anyID.Draw(t, "id"))
+	case "stand-in":
+		m.put(source, drawStandIn(t, standIn.Draw(t, "id")))
 	case "other": // an id that turns into something else
 		id := anyID.Draw(t, "id")
 		switch rapid.IntRange(0, 2).Draw(t, "kind") {
 		case 0:
-			m.put(source, object(directory.KindOther, id))
+			m.put(source, drawStandIn(t, id))
 		case 1:
 			m.put(source, drawUser(t, id))
 		default:
@@ -148,7 +162,7 @@ func TestProperty_update_gives_the_same_bytes_as_evaluating_everything(t *testin
 	r := rules(t, propertyRules)
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMirror(propertySources...)
-		for range rapid.IntRange(0, 30).Draw(t, "before") {
+		for range rapid.IntRange(0, 50).Draw(t, "before") {
 			edit(t, m)
 		}
 		m.take()

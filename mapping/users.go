@@ -35,12 +35,7 @@ func (u *update) touchUser(s *source, id directory.ObjectID) {
 		u.judge.add(judgement{x, a})
 	}
 	for _, rel := range [...]directory.Relation{directory.Member, directory.Owner} {
-		u.view.MemberOf(s.id, id, rel, func(g directory.ObjectID) bool {
-			for _, x := range s.expansions[g] {
-				u.judge.add(judgement{x, a})
-			}
-			return true
-		})
+		u.containing(node{s, id}, rel, func(x *expansion) { u.judge.add(judgement{x, a}) })
 	}
 }
 
@@ -88,7 +83,7 @@ func (u *update) evaluateUser(s *source, id directory.ObjectID) *directory.Objec
 func (u *update) judgeUser(s *source, o *directory.Object) {
 	a := s.accounts[o.ID]
 	if a == nil {
-		a = &account{id: o.ID}
+		a = &account{id: o.ID, source: s}
 		s.accounts[o.ID] = a
 	}
 	a.guest = o.Guest()

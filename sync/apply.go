@@ -113,6 +113,9 @@ func (s *Syncer) planner(now viewStates) planner {
 		states: now, revision: now.Revision, desired: &s.desired, complete: s.complete,
 		guards: s.guards(), roleAssignable: s.roleAssignable,
 	}
+	for _, c := range s.config.Sources {
+		p.sources = append(p.sources, c.ID)
+	}
 	return p
 }
 

@@ -272,6 +272,7 @@ type planner struct {
 	guards   mapping.Guards
 	// complete tells whether a source has been read completely at least once.
 	complete func(directory.SourceID) bool
+	sources  []directory.SourceID // that are configured
 	// roleAssignable tells whether a group can hold administrator roles in its own
 	// directory (Rule GRAPH-30); nil: none can.
 	roleAssignable func(access.GroupRef) bool
@@ -385,12 +386,35 @@ func (p *planner) remove(k mapping.Key, was access.Object) {
 	if by := managedBy(was); by != access.ByFile && by != access.ByMapping {
 		return
 	}
-	if source := directory.SourceID(origin(was).Source); source != "" && !p.complete(source) {
-		p.unread[source]++
-		p.plan.open[k] = struct{}{}
-		return
+	for _, source := range p.restsOn(was) {
+		if source != "" && !p.complete(source) {
+			p.unread[source]++
+			p.plan.open[k] = struct{}{}
+			return
+		}
 	}
 	p.changes[k.Environment] = append(p.changes[k.Environment], access.Remove(was))
+}
+
+// restsOn are the sources that an object comes from. A user can be in a team of
+// another source's group, which names the user by SID, and then it is also the user's
+// source that must have said who that is; any of them, while the group names somebody
+// of a domain that none has told of (Rule AD-19).
+func (p *planner) restsOn(o access.Object) []directory.SourceID {
+	own := directory.SourceID(origin(o).Source)
+	m, ok := o.(access.Membership)
+	if !ok || own == "" {
+		return []directory.SourceID{own}
+	}
+	user := directory.SourceID(p.state(m.Environment).Users[m.User].Origin.Source)
+	if user == own {
+		return []directory.SourceID{own}
+	}
+	sources := []directory.SourceID{own, user}
+	if e := p.desired.evaluation; e != nil && e.Unsure(m.Environment, m.Team) {
+		sources = append(sources, p.sources...)
+	}
+	return sources
 }
 
 // leave keeps a key out of the plan and says so.

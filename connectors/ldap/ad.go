@@ -99,7 +99,7 @@ func (c adCursor) encode() []byte {
 // there is none, or everything is to be read again.
 func (s *ActiveDirectory) last(start directory.Start) (adCursor, error) {
 	c := s.config
-	fresh := adCursor{Identity: identityOf("ad", c.URL, c.Fallbacks, c.Domain, c.Users, c.Groups, c.Changes, start.Attributes)}
+	fresh := adCursor{Identity: identityOf("ad with SIDs", c.URL, c.Fallbacks, c.Domain, c.Users, c.Groups, c.Changes, start.Attributes)}
 	if start.Cursor == nil {
 		return fresh, nil
 	}
@@ -491,16 +491,23 @@ func (r *adRound) tell(k adKind, o *adObject, page *directory.Page) bool {
 	for _, text := range o.problems {
 		page.Problems = append(page.Problems, directory.Problem{Object: o.id, DN: o.dn, Text: text})
 	}
-	if missing := k.kind == directory.KindUser && (o.enabled == nil || o.primary == ""); missing || o.spoilt {
+	missing := o.sid == "" || k.kind == directory.KindUser && (o.enabled == nil || o.primary == "")
+	if missing || o.spoilt {
 		if !o.spoilt {
 			page.Problems = append(page.Problems, directory.Problem{
 				Object: o.id, DN: o.dn,
-				Text: "userAccountControl or primaryGroupID is missing, so the user stays as it was; let the account that Ambit binds as read them",
+				Text: "objectSid is missing, or of a user userAccountControl or primaryGroupID, so the object stays as it was; let the account that Ambit binds as read them",
 			})
 		}
 		return false
 	}
-	page.Upserts = append(page.Upserts, directory.Upsert{Object: o.object(k.kind)})
+	said := o.object(k.kind)
+	// A controller is believed about the SIDs of its own domain alone, and of those that
+	// stand for somebody else about those of others (Rule AD-19).
+	if own := strings.HasPrefix(o.sid, r.domain.sid+"-"); own == (k.kind != directory.KindOther) {
+		said.Attributes[directory.AttrSID] = []string{o.sid}
+	}
+	page.Upserts = append(page.Upserts, directory.Upsert{Object: said})
 	if r.mode == directory.Full {
 		r.told[o.id] = struct{}{}
 	}

@@ -359,10 +359,6 @@ func (o *adObject) object(kind directory.Kind) directory.Object {
 		if o.manager != "" {
 			out.Attributes[directory.AttrManager] = []string{string(o.manager)}
 		}
-	default:
-		if o.sid != "" {
-			out.Attributes["objectSid"] = []string{o.sid}
-		}
 	}
 	return out
 }
