@@ -319,7 +319,7 @@ func (s *Snapshot) resolveUnit(q *Question, id access.BusinessUnitID, a *asked, 
 	}
 	if !s.env.Modernized {
 		return fmt.Errorf("%w: record %q of table %q is said to be in business unit %q, but its owner is in %q, and with classic business units they are the same (Rule OWN-5)",
-			ErrQuestion, q.Record.ID, q.Table, id, s.tree.units.get(a.ownerUnit).data.ID)
+			ErrQuestion, q.Record.ID, q.Table, id, *s.tree.ids.get(a.ownerUnit))
 	}
 	if a.action == access.Create {
 		t, ok := s.tableIndex[BusinessUnitTable]

@@ -577,5 +577,9 @@ func (s *Snapshot) nameUser(u *user) Named {
 }
 
 func (s *Snapshot) nameUnit(n uint32) Named {
-	return Named{string(s.tree.units.get(n).data.ID), s.tree.units.get(n).data.Name}
+	named := Named{ID: string(*s.tree.ids.get(n))}
+	if o := s.tree.units.get(n).data; o != nil {
+		named.Name = o.Name
+	}
+	return named
 }

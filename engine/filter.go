@@ -73,7 +73,13 @@ type UnitRun struct {
 }
 
 // IDs lists the units, in pre-order.
-func (r UnitRun) IDs() []access.BusinessUnitID { return r.of.unitsBetween(r.first, r.last) }
+func (r UnitRun) IDs() (ids []access.BusinessUnitID) {
+	r.of.within(r.first, r.last, func(k kid) bool {
+		ids = append(ids, k.id)
+		return true
+	})
+	return ids
+}
 
 // MarshalJSON lists the units by id.
 func (c Clause) MarshalJSON() ([]byte, error) {

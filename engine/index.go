@@ -19,7 +19,7 @@ type sorted[K key[K]] struct {
 
 type key[K any] interface{ compare(K) int }
 
-// page is a leaf, or has a kid for each key, which is not above any of the kid's.
+// page is a leaf, or has a kid for each key, which is the kid's first.
 type page[K key[K]] struct {
 	edit *edit
 	keys []K
@@ -70,7 +70,7 @@ func (s *sorted[K]) add(k K, e *edit) {
 
 // remove takes the key out of the set, if it is there.
 func (s *sorted[K]) remove(k K, e *edit) {
-	if !s.has(k) {
+	if s.root == nil {
 		return
 	}
 	s.root = s.root.own(e)
@@ -81,14 +81,6 @@ func (s *sorted[K]) remove(k K, e *edit) {
 	if len(s.root.keys) == 0 {
 		s.root = nil
 	}
-}
-
-func (s *sorted[K]) has(k K) (found bool) {
-	s.ascend(k, func(x K) bool {
-		found = x.compare(k) == 0
-		return false
-	})
-	return found
 }
 
 // ascend yields the keys from k on, in order, until told to stop.
@@ -234,13 +226,19 @@ func (p *page[K]) split(e *edit) *page[K] {
 
 func (p *page[K]) remove(k K, e *edit) {
 	if p.kids == nil {
-		i, _ := p.find(k)
-		p.keys = slices.Delete(p.keys, i, i+1)
+		if i, found := p.find(k); found {
+			p.keys = slices.Delete(p.keys, i, i+1)
+		}
 		return
 	}
 	i := p.under(k)
 	p.kids[i] = p.kids[i].own(e)
 	p.kids[i].remove(k, e)
+	if len(p.kids[i].keys) == 0 {
+		p.keys, p.kids = slices.Delete(p.keys, i, i+1), slices.Delete(p.kids, i, i+1)
+		return
+	}
+	p.keys[i] = p.kids[i].keys[0]
 	if len(p.kids[i].keys) >= pageKeys/4 || len(p.kids) == 1 {
 		return
 	}

@@ -31,7 +31,15 @@ func TestASortedSetHoldsWhatWasPutIntoIt(t *testing.T) {
 			var got []pair
 			set.ascend(from, func(k pair) bool { got = append(got, k); return true })
 			require.True(t, slices.Equal(keys[i:], got))
-			require.Equal(t, found, set.has(from))
+			require.Equal(t, found, len(got) > 0 && got[0] == from)
+			last, ok := set.before(from)
+			require.Equal(t, i > 0, ok)
+			if ok {
+				require.Equal(t, keys[i-1], last)
+			}
+			if set.root != nil {
+				set.root.tidy(t)
+			}
 		}
 		check(set, want)
 		for range 6 {
@@ -52,6 +60,15 @@ func TestASortedSetHoldsWhatWasPutIntoIt(t *testing.T) {
 			check(before, wanted)
 		}
 	})
+}
+
+// tidy judges that pages have the keys that they are found by.
+func (p *page[K]) tidy(t *rapid.T) {
+	require.NotEmpty(t, p.keys)
+	for i, kid := range p.kids {
+		kid.tidy(t)
+		require.Equal(t, p.keys[i], kid.keys[0])
+	}
 }
 
 // indexed writes down what the indexes hold, by name.

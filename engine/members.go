@@ -131,7 +131,7 @@ func (b *builder) settle(u *user, in bool) {
 	if !in {
 		by, list = -1, unlink[pair]
 	}
-	team := b.s.tree.units.get(u.unit).team
+	team := b.s.span(u.unit).team
 	b.s.userCount += by
 	b.editTeam(team).aside.members += by
 	list(b, &b.s.members, pairOf(team, u.number))

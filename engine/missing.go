@@ -89,7 +89,7 @@ func (x *search) begin() (possible bool) {
 			return false
 		}
 	}
-	for n := first.unit; n != noUnit; n = s.tree.units.get(n).parent {
+	for n := first.unit; n != noUnit; n = s.parent(n) {
 		x.units = append(x.units, n)
 	}
 	x.shares, x.links, x.teamed = first.shares, s.linked(first), first.ownerTeam != noTeam
@@ -127,7 +127,7 @@ func (x *search) force(a *asked) (possible bool) {
 	if !u.enabled {
 		add(fact{kind: EnableUser, who: w})
 	}
-	for n := u.unit; n != noUnit; n = s.tree.units.get(n).parent {
+	for n := u.unit; n != noUnit; n = s.parent(n) {
 		if s.tree.units.get(n).data.Disabled {
 			add(fact{kind: EnableUnit, unit: n})
 		}
@@ -520,14 +520,10 @@ func (s *Snapshot) existsAt(home, unit uint32) bool {
 
 // below yields the unit and those below it, in the tree's order.
 func (x *search) below(unit uint32, yield func(n uint32) bool) (more bool) {
-	if more = x.goOn() && yield(unit); !more {
-		return false
-	}
-	x.s.tree.below.ascend(kid{parent: unit}, func(k kid) bool {
-		if k.parent != unit {
-			return false
-		}
-		more = x.below(k.unit, yield)
+	more = true
+	sp := x.s.span(unit)
+	x.s.within(sp.first, sp.last, func(k kid) bool {
+		more = x.goOn() && yield(k.unit)
 		return more
 	})
 	return more
@@ -1023,7 +1019,7 @@ func (h *help) carriers(yield func(team uint32) bool) bool {
 				return false
 			}
 		case d == access.Local || d == access.Deep:
-			for unit := n.unit; unit != noUnit; unit = s.tree.units.get(unit).parent {
+			for unit := n.unit; unit != noUnit; unit = s.parent(unit) {
 				if !s.carrying(role, unit, yield) {
 					return false
 				}
@@ -1127,7 +1123,7 @@ func (s *Snapshot) weight(f fact) int64 {
 		}
 		return w
 	case EnableUnit:
-		return int64(s.teams.get(s.tree.units.get(f.unit).team).aside.members)
+		return int64(s.teams.get(s.span(f.unit).team).aside.members)
 	case GiveRole:
 		return s.weightRole(f.role, f.unit) * s.people(f.who)
 	case AddToTeam:

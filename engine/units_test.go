@@ -14,22 +14,22 @@ import (
 // shape writes the tree down: its pre-order, with what is told of each unit.
 func (s *Snapshot) shape(t require.TestingT) (out []string) {
 	last := uint32(0)
-	for _, id := range s.unitsBetween(0, math.MaxUint32) {
-		n, ok := s.unit(id)
-		require.True(t, ok)
-		u, sp := s.tree.units.get(n), s.span(n)
+	s.within(0, math.MaxUint32, func(k kid) bool {
+		n, id, above, sp := k.unit, *s.tree.ids.get(k.unit), s.parent(k.unit), s.span(k.unit)
 		require.Greater(t, sp.first, last, "places ascend")
 		last = sp.first
 		parent := "none"
-		if u.parent != noUnit {
-			above := s.span(u.parent)
-			require.True(t, above.first < sp.first && sp.last <= above.last, "%s lies in its parent", id)
-			parent = string(*s.tree.ids.get(u.parent))
+		if above != noUnit {
+			at := s.span(above)
+			require.True(t, at.first < sp.first && sp.last <= at.last, "%s lies in its parent", id)
+			parent = string(*s.tree.ids.get(above))
 		}
-		within := s.unitsBetween(sp.first, sp.last)
-		require.Len(t, within, s.size(n))
+		within := 0
+		s.within(sp.first, sp.last, func(kid) bool { within++; return true })
+		require.Equal(t, s.size(n), within)
 		out = append(out, fmt.Sprint(id, " ", parent, " ", s.size(n), " ", sp.barred))
-	}
+		return true
+	})
 	require.Len(t, out, s.unitCount())
 	return out
 }

@@ -359,7 +359,7 @@ func (w What) covered(a Access, o What, other []Access) bool {
 // snapshot's.
 func (w What) reachesUnit(of *Snapshot, unit uint32, list []Access) bool {
 	known, direct := span{}, true
-	for ; unit != noUnit; unit = of.tree.units.get(unit).parent {
+	for ; unit != noUnit; unit = of.parent(unit) {
 		if n, ok := w.of.unit(*of.tree.ids.get(unit)); ok && w.of.span(n).exists() {
 			known = *w.of.span(n)
 			break

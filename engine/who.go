@@ -481,7 +481,7 @@ func (c *crowd) holders() {
 		case d == access.Local:
 			c.holding(grant{uint32(n), a.unit})
 		case d == access.Deep:
-			for unit := a.unit; unit != noUnit; unit = s.tree.units.get(unit).parent {
+			for unit := a.unit; unit != noUnit; unit = s.parent(unit) {
 				c.holding(grant{uint32(n), unit})
 			}
 		}
