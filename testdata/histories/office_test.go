@@ -66,11 +66,13 @@ guards:
   shrunken_read: 1
 `
 
-// office is a daemon's inside: one source, a store on disk, and what is made of it.
+// office is a daemon's inside: a source, and others at times, a store on disk, and
+// what is made of it.
 type office struct {
 	t      testing.TB
 	rules  string
 	reader directory.Reader
+	others []dirsync.Source
 	db     *sqlstore.DB
 	store  *mortal
 	tenant *tenant.Tenant
@@ -119,11 +121,16 @@ func (o *office) start() {
 	f, err := mapping.Parse("mapping.yaml", []byte(o.rules))
 	require.NoError(o.t, err)
 	var rules *mapping.Rules
+	sources := append([]dirsync.Source{{ID: "corp", Reader: o.reader}}, o.others...)
+	var ids []directory.SourceID
+	for _, s := range sources {
+		ids = append(ids, s.ID)
+	}
 	require.NoError(o.t, o.tenant.Read(func(v tenant.View) error {
-		rules, err = f.Compile(mapping.Names{Sources: []directory.SourceID{"corp"}, Environments: dirsync.Names(m, v)})
+		rules, err = f.Compile(mapping.Names{Sources: ids, Environments: dirsync.Names(m, v)})
 		return err
 	}))
-	o.sync = dirsync.New(o.store, o.tenant, dirsync.Config{Model: m, Rules: rules, Sources: []dirsync.Source{{ID: "corp", Reader: o.reader}}}, dirsync.SyncerOptions{})
+	o.sync = dirsync.New(o.store, o.tenant, dirsync.Config{Model: m, Rules: rules, Sources: sources}, dirsync.SyncerOptions{})
 }
 
 // read is a synchronization.

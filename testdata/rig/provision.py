@@ -33,7 +33,7 @@ sam.modify(change)
 
 # The controller gives itself this name when all of its services run.
 controller = ldb.Message(ldb.Dn(sam, "CN=DC1,OU=Domain Controllers," + base))
-controller["servicePrincipalName"] = ldb.MessageElement("ldap/dc1.corp.example", ldb.FLAG_MOD_ADD, "servicePrincipalName")
+controller["servicePrincipalName"] = ldb.MessageElement("ldap/dc1." + lp.get("realm").lower(), ldb.FLAG_MOD_ADD, "servicePrincipalName")
 sam.modify(controller)
 
 sam.transaction_start()

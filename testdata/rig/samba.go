@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -62,8 +63,8 @@ const (
 const sambaConfig = `
 [global]
 	netbios name = DC1
-	workgroup = CORP
-	realm = CORP.EXAMPLE
+	workgroup = %[4]s
+	realm = %[4]s.EXAMPLE
 	server role = active directory domain controller
 	server services = ldap kdc
 	bind interfaces only = yes
@@ -98,30 +99,43 @@ const krb5Conf = `
 //go:embed provision.py
 var provisionScript []byte
 
-var made atomic.Bool
+// template is a domain that tests get copies of. Each has a SID of its own.
+type template struct {
+	made sync.Once
+	dir  string
+	err  error
+}
 
-// provisioned is the domain that every test gets a copy of.
-var provisioned = sync.OnceValues(func() (string, error) {
-	made.Store(true)
-	dir, err := os.MkdirTemp("", "samba-domain")
-	if err != nil {
-		return "", err
-	}
-	return dir, provision(dir)
-})
+// The domains: CORP has the small company, EAST nobody but the accounts.
+const corp, east = "CORP", "EAST"
+
+var templates = map[string]*template{corp: {}, east: {}}
+
+// provisioned makes a domain at the first call, and tells where it is.
+func provisioned(name string) (string, error) {
+	d := templates[name]
+	d.made.Do(func() {
+		if d.dir, d.err = os.MkdirTemp("", "samba-domain"); d.err == nil {
+			d.err = provision(d.dir, name)
+		}
+	})
+	return d.dir, d.err
+}
 
 // RemoveDomain removes what StartSamba made for all of a process's tests. TestMain
 // calls it.
 func RemoveDomain() error {
-	if !made.Load() {
-		return nil
+	var errs []error
+	for _, d := range templates {
+		if d.dir != "" {
+			errs = append(errs, os.RemoveAll(d.dir))
+		}
 	}
-	dir, _ := provisioned() // it was told when it failed
-	return os.RemoveAll(dir)
+	return errors.Join(errs...)
 }
 
-// provision makes the domain with the small company.
-func provision(dir string) error {
+// provision makes a domain.
+func provision(dir, name string) error {
 	run := func(name string, arguments ...string) error {
 		command := exec.Command(name, arguments...)
 		command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -131,14 +145,17 @@ func provision(dir string) error {
 		}
 		return nil
 	}
-	if err := run(sambaTool, "domain", "provision", "--realm=CORP.EXAMPLE", "--domain=CORP", "--server-role=dc", "--dns-backend=NONE",
+	if err := run(sambaTool, "domain", "provision", "--realm="+name+".EXAMPLE", "--domain="+name, "--server-role=dc", "--dns-backend=NONE",
 		"--adminpass="+sambaPassword, "--targetdir="+dir, "--host-name=dc1", "--host-ip=127.0.0.1"); err != nil {
 		return err
 	}
 	if err := loopback.Certificates(dir); err != nil {
 		return err
 	}
-	entries, changes := companyLDIF(company.Small())
+	var entries, changes []byte
+	if name == corp {
+		entries, changes = companyLDIF(company.Small())
+	}
 	files := map[string][]byte{"entries.ldif": entries, "changes.ldif": changes, "provision.py": provisionScript}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
@@ -233,24 +250,31 @@ var addresses atomic.Uint32
 // the test ends. The first call of a process makes the domain.
 func StartSamba(t testing.TB) *Samba {
 	t.Helper()
-	return startSamba(t, "no")
+	return startSamba(t, corp, "no")
+}
+
+// StartEastSamba runs a domain controller of another domain, with nobody in it, as
+// StartSamba does.
+func StartEastSamba(t testing.TB) *Samba {
+	t.Helper()
+	return startSamba(t, east, "no")
 }
 
 // StartTLSSamba runs one that refuses every bind in the clear, without TLS or a
 // security layer of SASL's own.
 func StartTLSSamba(t testing.TB) *Samba {
 	t.Helper()
-	return startSamba(t, "allow_sasl_over_tls")
+	return startSamba(t, corp, "allow_sasl_over_tls")
 }
 
 // StartStrictSamba runs one that refuses a password in the clear, and SASL without
 // a security layer of its own even over TLS, which is Samba's default.
 func StartStrictSamba(t testing.TB) *Samba {
 	t.Helper()
-	return startSamba(t, "yes")
+	return startSamba(t, corp, "yes")
 }
 
-func startSamba(t testing.TB, strict string) *Samba {
+func startSamba(t testing.TB, name, strict string) *Samba {
 	t.Helper()
 	if _, err := os.Stat(sambaBinary); err != nil {
 		t.Fatalf("these tests run a domain controller of Samba; install it with `make servers`: %v", err)
@@ -258,25 +282,27 @@ func startSamba(t testing.TB, strict string) *Samba {
 	if os.Getuid() != 0 {
 		t.Fatal("Samba serves LDAP at port 389 only, so these tests run as root")
 	}
-	template, err := provisioned()
+	from, err := provisioned(name)
 	require.NoError(t, err, "make the domain")
 	dir, err := os.MkdirTemp("", "samba")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, exec.CommandContext(t.Context(), "cp", "-a", "--reflink=auto", template+"/.", dir).Run())
+	require.NoError(t, exec.CommandContext(t.Context(), "cp", "-a", "--reflink=auto", from+"/.", dir).Run())
 	for _, name := range []string{"run", "cache", "ncalrpc", "state"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, name), 0o700))
 	}
+	low := strings.ToLower(name)
+	domain := "DC=" + low + ",DC=example"
 	s := &Samba{
-		CAFile: filepath.Join(dir, "ca.pem"), ServerName: "localhost", Domain: sambaDomain, Dir: dir, Password: sambaPassword,
-		Realm: "CORP.EXAMPLE", Krb5Conf: filepath.Join(dir, "krb5.conf"), Service: "ldap/dc1.corp.example",
-		BindDN: "CN=ambit,CN=Users," + sambaDomain, OrdinaryDN: "CN=ordinary,CN=Users," + sambaDomain, AdminDN: "CN=Administrator,CN=Users," + sambaDomain,
+		CAFile: filepath.Join(dir, "ca.pem"), ServerName: "localhost", Domain: domain, Dir: dir, Password: sambaPassword,
+		Realm: name + ".EXAMPLE", Krb5Conf: filepath.Join(dir, "krb5.conf"), Service: "ldap/dc1." + low + ".example",
+		BindDN: "CN=ambit,CN=Users," + domain, OrdinaryDN: "CN=ordinary,CN=Users," + domain, AdminDN: "CN=Administrator,CN=Users," + domain,
 	}
 	for attempt := 1; ; attempt++ {
 		n := uint32(os.Getpid())*31 + addresses.Add(1)
 		address := fmt.Sprintf("127.%d.%d.%d", 64+n>>16%64, n>>8&0xff, 1+n%254)
 		s.URL, s.TLSURL, s.kdc = "ldap://"+address+":389", "ldaps://"+address+":636", address+":88"
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "etc", "smb.conf"), fmt.Appendf(nil, sambaConfig, dir, address, strict), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "etc", "smb.conf"), fmt.Appendf(nil, sambaConfig, dir, address, strict, name), 0o600))
 		require.NoError(t, os.WriteFile(s.Krb5Conf, fmt.Appendf(nil, krb5Conf, s.Realm, s.kdc), 0o600))
 		err := s.run()
 		if err == nil {
