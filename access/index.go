@@ -114,10 +114,33 @@ func (s *State) AssignmentsOf(p Principal) iter.Seq[AssignmentID] {
 	return slices.Values(s.index.assignments[p])
 }
 
-// UserByLogin finds a user by sign-in name, whatever its case.
+// UserByLogin finds a user by sign-in name, whatever its case (see SameLogin).
 func (s *State) UserByLogin(login string) (User, bool) {
+	u, ok := s.LoginHolder(login)
+	if !ok || !SameLogin(u.Login, login) {
+		return User{}, false
+	}
+	return u, true
+}
+
+// LoginHolder is the user whose sign-in name keeps everybody else from having this
+// one. It need not be this one: two that only Unicode's case folding makes equal, as
+// "weiß" and "weiss", are too much alike for two users. So it never tells who
+// somebody is; UserByLogin does.
+func (s *State) LoginHolder(login string) (User, bool) {
 	u, ok := s.Users[UserID(s.index.names[nameKey{kind: KindUser, name: Fold(login)}])]
 	return u, ok
+}
+
+// SameLogin tells whether two sign-in names are one person's: equal but for upper
+// and lower case and for how Unicode composes a letter. Case folding does not do for
+// that, since it also makes one name of two people's (Rule INC-8).
+func SameLogin(a, b string) bool {
+	if a == b {
+		return true
+	}
+	a, b = norm.NFC.String(a), norm.NFC.String(b)
+	return strings.ToLower(a) == strings.ToLower(b) && strings.ToUpper(a) == strings.ToUpper(b)
 }
 
 // BusinessUnitByName finds a unit by name, whatever its case.

@@ -507,3 +507,32 @@ func FuzzExpand(f *testing.F) {
 		}
 	})
 }
+
+// TestRule_INC_8_AlikeIsNotTheSame tells who has a sign-in name from who keeps others
+// from having it.
+func TestRule_INC_8_AlikeIsNotTheSame(t *testing.T) {
+	for _, o := range []struct {
+		has, asked string
+		same       bool
+	}{
+		{"weiß@corp", "weiß@corp", true},
+		{"weiß@corp", "WEIß@corp", true},
+		{"Émile", "E\u0301MILE", true}, // composed otherwise
+		{"weiß@corp", "weiss@corp", false},
+		{"ſmith", "smith", false},
+		{"ﬁona", "fiona", false},
+		{"İnci", "inci", false},
+	} {
+		require.Equal(t, o.same, access.SameLogin(o.has, o.asked), "%s and %s", o.has, o.asked)
+		require.Equal(t, o.same, access.SameLogin(o.asked, o.has), "%s and %s", o.asked, o.has)
+		s := access.NewState("e")
+		s.Apply(access.Put(access.User{Environment: "e", ID: "1", Login: o.has}))
+		_, found := s.UserByLogin(o.asked)
+		require.Equal(t, o.same, found, "%s asked as %s", o.has, o.asked)
+	}
+	s := access.NewState("e")
+	s.Apply(access.Put(access.User{Environment: "e", ID: "1", Login: "weiß"}))
+	holder, taken := s.LoginHolder("weiss")
+	require.True(t, taken, "too much alike for two users")
+	require.EqualValues(t, "1", holder.ID)
+}

@@ -100,8 +100,8 @@ func (s *Server) userID(p principal) (access.UserID, bool) {
 	return access.UserID(source + ":" + p.claim), source != ""
 }
 
-// own tells which accounts of any environment are the caller's own; nil for callers
-// who are no person with a sign-in.
+// own tells which accounts of any environment are the caller's own, or may be; nil for
+// callers who are no person with a sign-in.
 func (s *Server) own(p principal) func(access.User) bool {
 	if p.claim == "" {
 		return nil

@@ -69,7 +69,7 @@ func userNamed(state *access.State, name string) (access.UserID, error) {
 
 // isUser tells whether the name is the user's id or sign-in name.
 func isUser(u access.User, name string) bool {
-	return name == string(u.ID) || access.Fold(name) == access.Fold(u.Login)
+	return name == string(u.ID) || access.SameLogin(name, u.Login)
 }
 
 func unitNamed(state *access.State, name string) (access.BusinessUnitID, error) {

@@ -413,3 +413,12 @@ func TestRule_JIT_25_an_answer_is_not_kept_longer_than_it_holds(t *testing.T) {
 	w.pass(approved.Grant.Window.End.Sub(w.tenant.Now()) - 2500*time.Millisecond)
 	require.Equal(t, "private, must-revalidate, max-age=2", w.as("app", "POST", check, ask).header.Get("Cache-Control"))
 }
+
+// TestRule_INC_8_nobody_signs_in_as_somebody_alike: case folding makes one name of
+// "weiß" and "weiss", who are two people.
+func TestRule_INC_8_nobody_signs_in_as_somebody_alike(t *testing.T) {
+	w := newWorld(t)
+	w.administrator("weiß", model.RoleAdministrator)
+	require.Equal(t, http.StatusOK, w.as("WEIß", "GET", "/v1/audit/events", nil).status)
+	require.Equal(t, http.StatusForbidden, w.as("weiss", "GET", "/v1/audit/events", nil).status)
+}

@@ -453,7 +453,7 @@ func (u *update) settleLogins() {
 func (u *update) settleLogin(w *world, state *access.State, login string) (open bool) {
 	claims := w.logins[login]
 	var winner *person
-	holder, held := state.UserByLogin(login)
+	holder, held := state.LoginHolder(login)
 	if held && login != "" {
 		i := slices.IndexFunc(claims, func(p *person) bool { return p.want.ID == holder.ID })
 		if i >= 0 {

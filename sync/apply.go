@@ -256,7 +256,7 @@ func (s *Syncer) userByLogin(now states, env access.EnvironmentID) func(string) 
 				return u, true
 			}
 			want, ok := s.desired.object(mapping.KeyOf(u), state)
-			if w, is := want.(access.User); ok && is && access.Fold(w.Login) == access.Fold(login) {
+			if w, is := want.(access.User); ok && is && access.SameLogin(w.Login, login) {
 				return w, true
 			}
 			if !ok && !s.complete(directory.SourceID(u.Origin.Source)) {
@@ -281,7 +281,7 @@ func (s *Syncer) userByLogin(now states, env access.EnvironmentID) func(string) 
 			}
 		}
 		u, ok := coming[access.Fold(login)]
-		return u, ok
+		return u, ok && access.SameLogin(u.Login, login)
 	}
 }
 
