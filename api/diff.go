@@ -57,11 +57,13 @@ type SupposedEdit struct {
 
 // Difference is who would gain and lose what.
 type Difference struct {
-	Users     []UserDifference `json:"users" nullable:"false"`
-	More      bool             `json:"more,omitempty" doc:"there are more users than the limit"`
-	Summary   []engine.Line    `json:"summary" nullable:"false"`
-	Text      []string         `json:"text" nullable:"false" doc:"the summary as people read it"`
-	Questions []Turn           `json:"questions,omitempty"`
+	Users   []UserDifference `json:"users" nullable:"false"`
+	More    bool             `json:"more,omitempty" doc:"there are more users than the limit"`
+	Summary []engine.Line    `json:"summary" nullable:"false"`
+	Text    []string         `json:"text" nullable:"false" doc:"the summary as people read it"`
+	// Unjudged: so that nobody takes an empty answer for "nothing changes".
+	Unjudged  []engine.Matter `json:"unjudged,omitempty" doc:"what the changes may give or take besides, which this answer does not tell: of columns, hierarchy or records"`
+	Questions []Turn          `json:"questions,omitempty"`
 	Answered
 }
 
@@ -134,7 +136,7 @@ func (s *Server) diff(ctx context.Context, in *struct {
 		return nil, err
 	}
 	out := Difference{Users: []UserDifference{}, Summary: engine.Summarize(diffs), Text: []string{}, Answered: in.Body.answered(instant, before.Revision())}
-	out.Hypothetical = true
+	out.Hypothetical, out.Unjudged = true, engine.Unjudged(before, after, changes)
 	for _, l := range out.Summary {
 		out.Text = append(out.Text, l.String())
 	}

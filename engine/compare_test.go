@@ -85,3 +85,39 @@ func TestCompareWithNoEnvironmentIsAllThatOneGets(t *testing.T) {
 	require.Len(t, diffs, 1)
 	require.Empty(t, diffs[0].Gained)
 }
+
+func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
+	team := access.TeamID("crew")
+	plain := records(t, reads(access.Local)...)
+	shared := records(t, append(reads(access.Local), access.Share{Environment: "e", Table: "account", Record: "1", Principal: team.Principal(), Rights: access.RightsOf(access.Read)})...)
+	profiled := records(t, access.Profile{Environment: "e", ID: "f"}, access.ProfileMember{Environment: "e", Profile: "f", Principal: team.Principal()})
+	managed := records(t, access.Environment{ID: "e", Hierarchy: &access.Hierarchy{Depth: 1}})
+	joins := access.Membership{Environment: "e", Team: team, User: "bert"}
+	bert := access.User{Environment: "e", ID: "bert", Login: "bert", BusinessUnit: "south", Enabled: true, Manager: "anna"}
+	for name, c := range map[string]struct {
+		s      *engine.Snapshot
+		change access.Object
+		want   []engine.Matter
+	}{
+		"a role":                                {plain, access.Role{Environment: "e", ID: "reader", BusinessUnit: "root"}, nil},
+		"a role held":                           {managed, access.Assignment{Environment: "e", ID: "x", Role: "reader", Principal: team.Principal(), BusinessUnit: "south"}, nil},
+		"a team with nothing besides its roles": {plain, joins, nil},
+		"a team with a share":                   {shared, joins, []engine.Matter{engine.OfRecords}},
+		"a team with a profile":                 {profiled, joins, []engine.Matter{engine.OfColumns}},
+		"a team of somebody's report":           {managed, joins, []engine.Matter{engine.OfHierarchy}},
+		"a record":                              {plain, access.Record{Environment: "e", Table: "account", ID: "1", Owner: team.Principal()}, []engine.Matter{engine.OfRecords}},
+		"a share of a column":                   {plain, access.ColumnShare{Environment: "e", Table: "account", Record: "1", Column: "iban"}, []engine.Matter{engine.OfColumns}},
+		"a column secured":                      {plain, access.Table{Environment: "e", ID: "account", Columns: []access.Column{{Name: "iban", Secured: true}}}, []engine.Matter{engine.OfColumns}},
+		"a manager who means nothing":           {plain, bert, nil},
+		"a manager":                             {managed, bert, []engine.Matter{engine.OfHierarchy}},
+		"the hierarchy itself":                  {managed, access.Environment{ID: "e"}, []engine.Matter{engine.OfHierarchy}},
+		"a user who moves":                      {plain, access.User{Environment: "e", ID: "bert", Login: "bert", BusinessUnit: "north", Enabled: true}, []engine.Matter{engine.OfRecords}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changes := []access.Change{access.Put(c.change)}
+			after, err := c.s.Apply(changes, 8)
+			require.NoError(t, err)
+			require.Equal(t, c.want, engine.Unjudged(c.s, after, changes))
+		})
+	}
+}

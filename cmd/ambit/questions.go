@@ -380,6 +380,9 @@ func printDifference(w io.Writer, d api.Difference) error {
 	if len(d.Users) == 0 {
 		say("Nobody gains or loses anything by roles.")
 	}
+	for _, m := range d.Unjudged {
+		say("Not judged: what the changes give and take %s.", matterText(m))
+	}
 	for _, l := range d.Text {
 		say("%s", line(l))
 	}
@@ -400,6 +403,18 @@ func printDifference(w io.Writer, d api.Difference) error {
 	}
 	say("(%s)", as(d.Answered))
 	return nil
+}
+
+func matterText(m engine.Matter) string {
+	switch m {
+	case engine.OfRecords:
+		return "on single records, by shares, owners and units (ask about these as questions)"
+	case engine.OfColumns:
+		return "on secured columns"
+	case engine.OfHierarchy:
+		return "by who reports to whom"
+	}
+	return "of " + string(m)
 }
 
 func oneText(a api.OneAnswer) string {
