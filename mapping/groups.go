@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -534,31 +533,33 @@ func (u *update) expandWhole(x *expansion) {
 	}
 	visit(x.root, "")
 	members := make(map[*account]*step, len(x.members))
-	strangers := set[string]{}
-	for i := 0; i < len(queue); i++ {
-		s := queue[i]
-		counts := x.counts(s)
-		take := func(n node) {
-			if a := n.source.accounts[n.id]; a != nil {
-				if _, known := members[a]; !known && counts && x.accepts(a) {
-					members[a] = s
-				}
-				return
+	x.strangers = nil
+	var s *step
+	var counts bool
+	take := func(n node) {
+		if a := n.source.accounts[n.id]; a != nil {
+			if _, known := members[a]; !known && counts && x.accepts(a) {
+				members[a] = s
 			}
-			if !x.nested || x.steps[n] != nil {
-				return
-			}
-			if o, ok := u.view.Object(n.source.id, n.id); ok && o.Kind == directory.KindGroup {
-				path := o.Name()
-				if n.source != x.root.source {
-					path = fmt.Sprintf("%s (%s)", path, n.source.id)
-				}
-				if s.path != "" {
-					path = s.path + access.PathSeparator + path
-				}
-				visit(n, path)
-			}
+			return
 		}
+		if !x.nested || x.steps[n] != nil {
+			return
+		}
+		if o, ok := u.view.Object(n.source.id, n.id); ok && o.Kind == directory.KindGroup {
+			path := o.Name()
+			if n.source != x.root.source {
+				path = fmt.Sprintf("%s (%s)", path, n.source.id)
+			}
+			if s.path != "" {
+				path = s.path + access.PathSeparator + path
+			}
+			visit(n, path)
+		}
+	}
+	for i := 0; i < len(queue); i++ {
+		s = queue[i]
+		counts = x.counts(s)
 		from := s.group.source
 		u.view.Members(from.id, s.group.id, x.relation, func(id directory.ObjectID) bool {
 			if who := from.identities[id]; !who.standIn {
@@ -569,13 +570,13 @@ func (u *update) expandWhole(x *expansion) {
 					take(n)
 				}
 				if len(meant) == 0 {
-					strangers.add(who.sid)
+					x.strangers = append(x.strangers, who.sid)
 				}
 			}
 			return true
 		})
 	}
-	x.strangers = slices.Sorted(maps.Keys(strangers))
+	x.strangers = distinct(x.strangers)
 	if x.team != nil {
 		u.teams.add(x.team) // the strangers are told of
 	}

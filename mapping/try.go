@@ -253,7 +253,7 @@ func (u *update) groupsOf(s *source, d edits[*teamRule]) []directory.ObjectID {
 	return distinct(ids)
 }
 
-func distinct(ids []directory.ObjectID) []directory.ObjectID {
-	slices.Sort(ids)
-	return slices.Compact(ids)
+func distinct[S ~string](list []S) []S {
+	slices.Sort(list)
+	return slices.Compact(list)
 }
