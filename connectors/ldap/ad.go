@@ -74,7 +74,8 @@ type adCursor struct {
 	// Tombstones: DirSync has shown deleted objects, so it shows them to this account
 	// (Rule AD-9).
 	Tombstones bool `json:"tombstones,omitempty"`
-	// USNs are up to where controllers were read, by database (Rule AD-12).
+	// USNs are the last changes that controllers had when they were read, by database
+	// (Rule AD-12).
 	USNs map[string]int64 `json:"usns,omitempty"`
 	// Ends are the memberships that end by themselves (Rule AD-23).
 	Ends []linkEnd `json:"ends,omitempty"`
@@ -353,16 +354,23 @@ func (r *adRound) run(last adCursor, attributes []string) error {
 	if known := last.Invocations[r.domain.name]; known != "" && known != r.domain.invocation {
 		last = adCursor{Identity: last.Identity}
 	}
+	usn, known := last.USNs[r.domain.invocation]
+	if r.domain.usn < usn {
+		return fmt.Errorf("the controller %s had change %d when it was read last and now has none beyond %d, so its database was put back to an earlier state, as by a snapshot of its machine (Rule AD-12): %w",
+			r.domain.name, usn, r.domain.usn, directory.ErrCursorExpired)
+	}
 	next := adCursor{Identity: last.Identity, Full: last.Full, USNs: maps.Clone(last.USNs), Invocations: maps.Clone(last.Invocations)}
 	if next.Invocations == nil {
-		next.Invocations, next.USNs = map[string]string{}, map[string]int64{}
+		next.Invocations = map[string]string{}
 	}
-	next.Invocations[r.domain.name] = r.domain.invocation
+	if next.USNs == nil {
+		next.USNs = map[string]int64{}
+	}
+	next.Invocations[r.domain.name], next.USNs[r.domain.invocation] = r.domain.invocation, r.domain.usn
 	var end directory.Page
-	usn, known := last.USNs[r.domain.invocation]
 	r.mode = directory.Delta
-	switch {
-	case method == dirSync && last.Cookies == nil, method == byUSN && !known, method == everything:
+	switch { // what one way has read the other does not go on from
+	case method == dirSync && last.Cookies == nil, method == byUSN && (!known || last.Cookies != nil), method == everything:
 		r.mode, next.Full = directory.Full, r.now
 	default:
 		r.ends, r.tombstones = last.Ends, last.Tombstones
@@ -384,7 +392,6 @@ func (r *adRound) run(last adCursor, attributes []string) error {
 	case dirSync:
 		next.Cookies, err = r.dirSync(last.Cookies)
 	case byUSN:
-		next.USNs[r.domain.invocation] = r.domain.usn
 		err = r.search(usn)
 	default:
 		err = r.search(0)

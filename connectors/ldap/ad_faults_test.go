@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +110,43 @@ func TestRule_AD_12_a_controller_that_was_restored_is_read_in_full(t *testing.T)
 		require.Equal(t, directory.Full, f.Mode, changes)
 		f.next()
 		require.Equal(t, directory.Delta, f.Mode)
+	}
+}
+
+func TestRule_AD_12_a_controller_that_was_put_back_is_read_in_full(t *testing.T) {
+	s := rig.StartSamba(t)
+	private, backup := filepath.Join(s.Dir, "private"), filepath.Join(t.TempDir(), "private")
+	copyTo := func(from, to string) {
+		require.NoError(t, os.RemoveAll(to))
+		require.NoError(t, exec.CommandContext(t.Context(), "cp", "-a", from, to).Run())
+	}
+	s.Restart(t, func() { copyTo(private, backup) })
+	ways := map[string]*adFollowing{}
+	for _, changes := range []string{dirSync, byUSN} {
+		c := ad(t, s)
+		c.Changes = changes
+		ways[changes] = followAD(t, c)
+	}
+	w, group := writeAD(t, s), rig.GroupDN(company.Small().Groups[0])
+	ada := w.user("ada")
+	w.enter(group, ada)
+	ids := map[string]directory.ObjectID{}
+	for changes, f := range ways {
+		f.next()
+		require.Equal(t, directory.Delta, f.Mode, changes)
+		ids[changes] = f.id(ada)
+	}
+	s.Restart(t, func() { copyTo(backup, private) })
+	for changes, f := range ways {
+		err := f.source.Read(t.Context(), directory.Start{Cursor: f.Cursor}, func(directory.Mode) error { return nil }, func(directory.Page) error { return nil })
+		require.ErrorIs(t, err, directory.ErrCursorExpired, changes)
+		require.ErrorContains(t, err, "put back to an earlier state", changes)
+		f.next()
+		require.Equal(t, directory.Full, f.Mode, changes)
+		require.NotContains(t, f.Objects, ids[changes], changes)
+		f.asRead()
+		f.next()
+		require.Equal(t, directory.Delta, f.Mode, changes)
 	}
 }
 
