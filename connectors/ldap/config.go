@@ -32,10 +32,13 @@ type Config struct {
 	Groups Groups `yaml:"groups,required"`
 
 	// Changes names the way in which changes are followed: content_sync,
-	// timestamps, or none, which reads everything each time. Where it is absent the
+	// timestamps, accesslog, or none, which reads everything each time. Where it is absent the
 	// first that the server offers is taken; one that is named and not offered is an
 	// error (Rule LDAP-3).
 	Changes string `yaml:"changes"`
+	// ChangesLog is where the log is that changes names; cn=accesslog where it is
+	// absent.
+	ChangesLog string `yaml:"changes_log"`
 	// UniqueID is the attribute that names entries for good: entryUUID, nsUniqueId for
 	// 389 Directory Server, or ipaUniqueID for FreeIPA; entryUUID where it is absent.
 	// Another one makes everybody somebody else (Rules SRC-4, LDAP-11).
@@ -126,6 +129,7 @@ const (
 const (
 	contentSync = "content_sync"
 	timestamps  = "timestamps"
+	accessLog   = "accesslog" // timestamps, and OpenLDAP's log
 	everything  = "none"
 )
 
@@ -208,9 +212,19 @@ func (c Config) Validate() error {
 		fault("users.guest: want an attribute and a value, such as employeeType=guest")
 	}
 	switch c.Changes {
-	case "", contentSync, timestamps, everything:
+	case "", contentSync, timestamps, accessLog, everything:
 	default:
-		fault("changes: want content_sync, timestamps or none, not %q", c.Changes)
+		fault("changes: want content_sync, timestamps, accesslog or none, not %q", c.Changes)
+	}
+	log, logged := c.logged()
+	switch {
+	case logged:
+		faults.dn("changes_log", log.base)
+		if own := c.withDefaults().UniqueID; idForm(own) != log.names {
+			fault("changes: %s names entries by %s, and unique_id is %s; set changes: timestamps", c.Changes, log.names, own)
+		}
+	case c.ChangesLog != "":
+		fault("changes_log: goes with changes: accesslog only")
 	}
 	for _, url := range c.Referrals {
 		one := c.Server

@@ -57,6 +57,8 @@ type shape struct {
 	cache map[string]role
 	// stamps, if set, sees every entry's time.
 	stamps *stamps
+	// seen, if set, gets every entry's id.
+	seen map[directory.ObjectID]struct{}
 
 	urls []string // of the last group, where they are asked for
 
@@ -203,6 +205,9 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 	}
 	if s.stamps != nil {
 		s.stamps.see(e)
+	}
+	if s.seen != nil {
+		s.seen[s.ids.of(e)] = struct{}{}
 	}
 	enabled, guest, version, spoilt := true, false, "", false
 	members := directory.Members{Relation: directory.Member, Whole: true}

@@ -43,7 +43,8 @@ func (s *stamps) see(e *entry) {
 
 // poll reads which entries there are, and then those that were changed since the
 // newest change that was read before (Rule LDAP-25). In this order an entry that
-// comes in between is told of all the same.
+// comes in between is told of all the same. Where a log tells what has changed, it is in
+// the place of the list.
 func (s *Source) poll(r *round, attributes []string, last cursor) error {
 	newest, err := time.Parse(generalizedTime, last.Newest)
 	if err != nil {
@@ -54,16 +55,29 @@ func (s *Source) poll(r *round, attributes []string, last cursor) error {
 	}
 	began := s.now()
 	since := newest.Add(-overlap).Format(generalizedTime)
-	var listed []directory.Kind
+	var end directory.Page
+	told := news{list: true}
+	if log, ok := s.config.logged(); ok {
+		if told, err = log.hear(r.connection, last.Log, newest, began); err != nil {
+			return fmt.Errorf("read the log %s: %w", log.base, err)
+		}
+		if told.problem != "" {
+			end.Problems = append(end.Problems, directory.Problem{Text: told.problem})
+		}
+	}
 	parts := s.parts(attributes)
 	for _, p := range parts {
+		if !told.list {
+			continue
+		}
 		if err := r.list(p); err != nil {
 			return p.of(err)
 		}
-		listed = append(listed, p.shape.kind)
+		end.Listed = append(end.Listed, p.shape.kind)
 	}
+	seen := map[directory.ObjectID]struct{}{}
 	for _, p := range parts {
-		p.shape.stamps = &stamps{}
+		p.shape.stamps, p.shape.seen = &stamps{}, seen
 		if err := r.read(p, "(&"+p.filter+"(modifyTimestamp>="+ldap.EscapeFilter(since)+"))"); err != nil {
 			return p.of(err)
 		}
@@ -71,9 +85,14 @@ func (s *Source) poll(r *round, attributes []string, last cursor) error {
 			newest = t
 		}
 	}
+	if !told.list {
+		if err := s.hinted(r, parts, told.changed, seen); err != nil {
+			return err
+		}
+	}
 	next := last
-	next.Newest = newest.UTC().Format(generalizedTime)
-	return s.finish(r, attributes, directory.Page{Listed: listed}, last, next)
+	next.Newest, next.Log = newest.UTC().Format(generalizedTime), told.next
+	return s.finish(r, attributes, end, last, next)
 }
 
 // list tells of all entries of a part only that they are there, and their names.

@@ -60,6 +60,8 @@ type cursor struct {
 	Containers map[string][]directory.ObjectID `json:"containers,omitempty"`
 	// Newest is the newest modifyTimestamp that was read (Rule LDAP-25).
 	Newest string `json:"newest,omitempty"`
+	// Log is up to where the log of changes was read, if there is one.
+	Log *position `json:"log,omitempty"`
 	// Dynamic are the ids of the groups whose members are found by a search.
 	Dynamic []directory.ObjectID `json:"dynamic,omitempty"`
 }
@@ -87,7 +89,11 @@ var errIdentity = fmt.Errorf("the source's configuration or the attributes that 
 // last reads the cursor of the last round; zero for none. What everything was
 // read for too long ago is no cursor any more.
 func (s *Source) last(start directory.Start) (cursor, error) {
-	identity := identityOf(s.config.URL, s.config.UniqueID, s.config.Users, s.config.Groups, s.config.Changes, s.config.Referrals, start.Attributes)
+	of := []any{s.config.URL, s.config.UniqueID, s.config.Users, s.config.Groups, s.config.Changes, s.config.Referrals, start.Attributes}
+	if s.config.ChangesLog != "" {
+		of = append(of, s.config.ChangesLog)
+	}
+	identity := identityOf(of...)
 	if start.Cursor == nil {
 		return cursor{Identity: identity}, nil
 	}
@@ -155,7 +161,7 @@ func (s *Source) Read(ctx context.Context, start directory.Start, begin func(dir
 	case err != nil:
 	case method == contentSync:
 		err = s.synchronize(r, start.Attributes, last)
-	case method == timestamps && last.Newest != "":
+	case dates(method) && last.Newest != "":
 		err = s.poll(r, start.Attributes, last)
 	default:
 		err = s.full(r, start.Attributes, last, method)
@@ -191,7 +197,7 @@ func (s *Source) method(c *connection) (string, error) {
 	switch {
 	case len(s.others) > 0:
 		return everything, nil
-	case s.config.Changes == timestamps, s.config.Changes == everything:
+	case dates(s.config.Changes), s.config.Changes == everything:
 		return s.config.Changes, nil
 	}
 	root, err := c.root("supportedControl", "vendorVersion")
@@ -219,6 +225,12 @@ func (s *Source) method(c *connection) (string, error) {
 			directory.ErrIncomplete, ldap.ControlTypeSyncRequest)
 	}
 	return timestamps, nil
+}
+
+// dates tells whether a way of following changes goes by when entries were changed.
+func dates(method string) bool {
+	_, logged := changeLogs[method]
+	return logged || method == timestamps
 }
 
 // tries asks for content synchronisation of the two bases alone.
@@ -264,15 +276,15 @@ func (s *Source) full(r *round, attributes []string, last cursor, method string)
 	}
 	began := s.now()
 	var newest time.Time
-	dated := method == timestamps
+	dated := dates(method)
 	for _, p := range s.parts(attributes) {
-		if method == timestamps {
+		if dates(method) {
 			p.shape.stamps = &stamps{}
 		}
 		if err := r.read(p, p.filter); err != nil {
 			return p.of(err)
 		}
-		if method == timestamps {
+		if dates(method) {
 			dated = dated && !p.shape.stamps.missing
 			if p.shape.stamps.newest.After(newest) {
 				newest = p.shape.stamps.newest
@@ -462,6 +474,7 @@ func (s *Source) Follows() string {
 var methods = map[string]string{
 	contentSync: "content synchronisation (RFC 4533), at once",
 	timestamps:  "modifyTimestamp, and what is gone by a list of all ids",
+	accessLog:   "modifyTimestamp and the access log, and a list of all ids where that leaves something open",
 	everything:  "reading everything each time",
 }
 
@@ -488,6 +501,13 @@ func (s *Source) Probe(ctx context.Context) ([]string, error) {
 		return facts, ended(ctx, err)
 	}
 	facts = append(facts, "changes are followed by "+methods[method])
+	if log, ok := s.config.logged(); ok {
+		fact, err := log.probe(c, s.now())
+		if err != nil {
+			return facts, ended(ctx, err)
+		}
+		facts = append(facts, fact)
+	}
 	if root.offers(ldap.ControlTypeManageDsaIT) {
 		for _, base := range slices.Compact([]string{s.config.Users.Base, s.config.Groups.Base}) {
 			references, err := c.references(base)

@@ -137,7 +137,7 @@ const people, groups = "ou=people,dc=example,dc=com", "ou=groups,dc=example,dc=c
 
 // followed are the ways in which an LDAP server is followed, by what the
 // configuration calls them.
-var followed = []string{"none", "timestamps", "content_sync"}
+var followed = []string{"none", "timestamps", "content_sync", "accesslog"}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -149,7 +149,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestRule_REL_4_what_looks_empty_in_LDAP_takes_nothing_away(t *testing.T) {
-	s := rig.StartSlapd(t, company.Small().WriteLDIF)
+	s := rig.StartLoggingSlapd(t, company.Small().WriteLDIF)
 	proxy, err := ldaptest.StartProxy(s.URL)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, proxy.Close()) })

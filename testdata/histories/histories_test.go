@@ -449,7 +449,7 @@ func newSlapd(t testing.TB, s *rig.Slapd, seed uint64, alone bool) *ldapServer {
 	l.make = func(url string) directory.Reader {
 		source, err := ldap.New(ldap.Config{
 			Server: ldap.Server{URL: url, InsecurePlaintextLoopback: true, BindDN: s.BindDN, Password: file(t, s.Password), PageSize: 3, IdleSeconds: 4},
-			Users:  ldap.Users{Base: l.people}, Groups: ldap.Groups{Base: l.groups}, Changes: followed[seed%3],
+			Users:  ldap.Users{Base: l.people}, Groups: ldap.Groups{Base: l.groups}, Changes: followed[(seed/5+seed/100)%uint64(len(followed))],
 		})
 		require.NoError(t, err)
 		return source
@@ -493,7 +493,7 @@ func TestRule_REL_3_REL_4_SRC_3_histories(t *testing.T) {
 	}
 	var total sums
 	started := time.Now()
-	slapd := rig.StartSlapd(t, company.Small().WriteLDIF)
+	slapd := rig.StartLoggingSlapd(t, company.Small().WriteLDIF)
 	samba := sync.OnceValue(func() *rig.Samba { return rig.StartSamba(t) })
 	t.Run("seed", func(t *testing.T) {
 		for seed := range uint64(n) {
@@ -503,7 +503,7 @@ func TestRule_REL_3_REL_4_SRC_3_histories(t *testing.T) {
 				case seed%100 == 99:
 					history(t, seed, newSamba(t, samba(), seed), &total)
 				case seed%100 == 94:
-					history(t, seed, newSlapd(t, rig.StartSlapd(t, company.Small().WriteLDIF), seed, true), &total)
+					history(t, seed, newSlapd(t, rig.StartLoggingSlapd(t, company.Small().WriteLDIF), seed, true), &total)
 				case seed%5 == 4:
 					history(t, seed, newSlapd(t, slapd, seed, false), &total)
 				default:

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ambit-iam/ambit/testdata/loopback"
@@ -87,6 +88,22 @@ overlay syncprov
 syncprov-sessionlog 1000
 `
 
+// accesslog is a log of what is changed.
+const accesslog = `
+moduleload accesslog
+overlay accesslog
+logdb cn=accesslog
+logops writes
+logsuccess TRUE
+database mdb
+suffix cn=accesslog
+rootdn "cn=root,dc=example,dc=com"
+directory %[1]s/log
+index objectClass,reqStart,reqResult eq
+access to * by dn.exact="cn=reader,dc=example,dc=com" read by * none
+limits dn.exact="cn=reader,dc=example,dc=com" size=unlimited size.prtotal=unlimited time=unlimited
+`
+
 // accounts are added to what the caller's LDIF holds.
 const accounts = `
 dn: cn=reader,dc=example,dc=com
@@ -117,6 +134,29 @@ func StartPlainSlapd(t testing.TB, ldif func(io.Writer) error) *Slapd {
 	return startSlapd(t, slapdConfig, ldif)
 }
 
+// StartLoggingSlapd runs one that also logs what is changed below cn=accesslog, where
+// RootDN may write.
+func StartLoggingSlapd(t testing.TB, ldif func(io.Writer) error) *Slapd {
+	t.Helper()
+	s := startSlapd(t, slapdConfig+syncprov+accesslog, ldif)
+	s.AwaitLog(t)
+	return s
+}
+
+// AwaitLog waits until slapd has made the log's first entry, which it does by the way:
+// until then it refuses what it would have to log.
+func (s *Slapd) AwaitLog(t testing.TB) {
+	t.Helper()
+	conn, err := ldap.DialURL(s.URL)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.Bind(s.RootDN, s.Password))
+	require.Eventually(t, func() bool {
+		_, err := conn.Search(ldap.NewSearchRequest("cn=accesslog", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"1.1"}, nil))
+		return err == nil
+	}, startsWithin, 10*time.Millisecond)
+}
+
 func startSlapd(t testing.TB, template string, ldif func(io.Writer) error) *Slapd {
 	t.Helper()
 	if _, err := os.Stat(slapdBinary); err != nil {
@@ -126,7 +166,9 @@ func startSlapd(t testing.TB, template string, ldif func(io.Writer) error) *Slap
 	dir, err := os.MkdirTemp("", "slapd")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "db"), 0o700))
+	for _, name := range []string{"db", "log"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+	}
 	certificate(t, dir)
 	config := filepath.Join(dir, "slapd.conf")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, template, dir, loopback.ClientName, password), 0o600))
