@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	hintPages = 10
 	// maxRenames is how many renames a cursor keeps. Others are listed for once more.
 	maxRenames = 1000
+	// numbersBack is how many numbered records are read again: one may show before one
+	// that was numbered earlier, of a change that took longer.
+	numbersBack = 100
 )
 
 // changeLog is a log in which a server writes what has changed. It is a hint and
@@ -31,11 +35,68 @@ const (
 // (Rule LDAP-25).
 type changeLog struct {
 	base   string // where it is, unless the configuration says otherwise
-	names  idForm // by what it names entries
+	names  idForm // by what it names entries, and is named by
 	writes string // the filter for what counts
 	hint   string // what to see to where it tells nothing
 	// The attributes of its records: when, by what operation and on which entry.
 	at, operation, entry string
+	// last, if set, is the root entry's attribute with the newest record's number: at is
+	// such a number, and else a time.
+	last string
+}
+
+// where reads where a record stands: a time is in microseconds.
+func (l changeLog) where(at string) (int64, error) {
+	if l.last != "" {
+		return strconv.ParseInt(at, 10, 64)
+	}
+	t, err := time.Parse(generalizedTime, at)
+	return t.UnixMicro(), err
+}
+
+// since is the filter for what is there or behind it.
+func (l changeLog) since(where int64) string {
+	value := strconv.FormatInt(where, 10)
+	if l.last == "" {
+		value = time.UnixMicro(where).UTC().Format(generalizedTime)
+	}
+	return "(&" + l.writes + "(" + l.at + ">=" + value + "))"
+}
+
+// back is how far before a record the next read begins.
+func (l changeLog) back(where int64, began time.Time) int64 {
+	if l.last != "" {
+		return max(where-numbersBack, 0)
+	}
+	// A clock of the server that was ahead and is set right writes again from now on.
+	return min(where, began.UnixMicro()) - overlap.Microseconds()
+}
+
+// start is from where a log is read of which nothing is known yet. newest is the newest
+// change that the directory itself tells of.
+func (l changeLog) start(c *connection, newest time.Time) (int64, error) {
+	if l.last == "" {
+		return newest.Add(-overlap).UnixMicro(), nil
+	}
+	number, err := l.newest(c)
+	return l.back(number, time.Time{}), err
+}
+
+// newest is the newest record's number, as the server's root entry tells.
+func (l changeLog) newest(c *connection) (int64, error) {
+	root, err := c.root(l.last)
+	if err != nil {
+		return 0, err
+	}
+	number, err := strconv.ParseInt(strings.Join(root[strings.ToLower(l.last)], ""), 10, 64)
+	if err != nil {
+		return 0, l.unfit("the server's root entry does not tell " + l.last)
+	}
+	return number, nil
+}
+
+func (l changeLog) unfit(why string) error {
+	return unfitLog(fmt.Sprintf("the log %s cannot be used (%s); %s", l.base, why, l.hint))
 }
 
 // changeLogs are by what the configuration calls them.
@@ -44,6 +105,11 @@ var changeLogs = map[string]changeLog{
 		base: "cn=accesslog", names: entryUUID, writes: "(objectClass=auditWriteObject)(reqResult=0)",
 		at: "reqStart", operation: "reqType", entry: "reqEntryUUID",
 		hint: "see whether its base is right (changes_log), the overlay accesslog of OpenLDAP 2.5 or later writes it (logops writes), and the account that Ambit binds as may read all of it, without limits",
+	},
+	retroLog: {
+		base: "cn=changelog", names: nsUniqueID, writes: "(objectClass=changeLogEntry)",
+		at: "changeNumber", operation: "changeType", entry: "targetUniqueId", last: "lastChangeNumber",
+		hint: "see whether its base is right (changes_log), the Retro Changelog Plugin writes it (with nsslapd-attribute: nsuniqueid:targetUniqueId), and the account that Ambit binds as may read all of it, without limits",
 	},
 }
 
@@ -61,8 +127,8 @@ type position struct {
 	// Anchor is the newest record, which must still be there: else the log was trimmed
 	// beyond it, or is another's, and what it told in between is not known.
 	Anchor string `json:"anchor"`
-	// Since is from when on the log is read next, five minutes overlapping.
-	Since time.Time `json:"since"`
+	// Since is from where on the log is read next, overlapping.
+	Since int64 `json:"since"`
 	// Listed is when all ids were listed last.
 	Listed time.Time `json:"listed"`
 	// Renames are the records since then of entries that got other names, for which all
@@ -82,28 +148,32 @@ type news struct {
 // a list of all ids; an error is one of the connection.
 func (l changeLog) hear(c *connection, last *position, newest, began time.Time) (news, error) {
 	n := news{changed: map[directory.ObjectID]struct{}{}, next: &position{Listed: began}}
-	since, anchor, handled := newest.Add(-overlap), "", []string(nil)
+	var before position
+	var err error
 	if last != nil {
-		since, anchor, handled = last.Since, last.Anchor, last.Renames
-		n.next.Listed = last.Listed
+		before, n.next.Listed = *last, last.Listed
+	} else {
+		before.Since, err = l.start(c, newest)
 	}
-	var at time.Time // of the newest record
+	newestAt := int64(-1)
 	anchored, renamed, most := false, false, hintPages*int(c.pageSize)
-	err := l.records(c, since, func(r record) {
-		anchored = anchored || r.key == anchor
-		if r.at.After(at) {
-			at, n.next.Anchor = r.at, r.key
-		}
-		if r.renames {
-			renamed = renamed || !slices.Contains(handled, r.key)
-			if len(n.next.Renames) < maxRenames {
-				n.next.Renames = append(n.next.Renames, r.key)
+	if err == nil {
+		err = l.records(c, before.Since, func(r record) {
+			anchored = anchored || r.key == before.Anchor
+			if r.at > newestAt {
+				newestAt, n.next.Anchor = r.at, r.key
 			}
-		}
-		if len(n.changed) <= most {
-			n.changed[r.id] = struct{}{}
-		}
-	})
+			if r.renames {
+				renamed = renamed || !slices.Contains(before.Renames, r.key)
+				if len(n.next.Renames) < maxRenames {
+					n.next.Renames = append(n.next.Renames, r.key)
+				}
+			}
+			if len(n.changed) <= most {
+				n.changed[r.id] = struct{}{}
+			}
+		})
+	}
 	switch unfit, ok := errors.AsType[unfitLog](err); {
 	case ok:
 		n.problem = unfit.Error() + "; until then each round lists all ids"
@@ -115,11 +185,7 @@ func (l changeLog) hear(c *connection, last *position, newest, began time.Time) 
 	if n.list {
 		n.next.Listed = began
 	}
-	// A clock of the server that was ahead and is set right writes again from now on.
-	if at.After(began) {
-		at = began
-	}
-	n.next.Since = at.Add(-overlap)
+	n.next.Since = l.back(newestAt, began)
 	if n.problem != "" || n.next.Anchor == "" {
 		n.next = nil
 	}
@@ -129,7 +195,7 @@ func (l changeLog) hear(c *connection, last *position, newest, began time.Time) 
 // record is of one change.
 type record struct {
 	key     string
-	at      time.Time
+	at      int64
 	id      directory.ObjectID
 	renames bool
 }
@@ -139,16 +205,16 @@ type unfitLog string
 
 func (u unfitLog) Error() string { return string(u) }
 
-// records reads those since a time. A log that cannot be used is an unfitLog, after
+// records reads those from somewhere on. A log that cannot be used is an unfitLog, after
 // which the connection is as good as before.
-func (l changeLog) records(c *connection, since time.Time, take func(record)) error {
-	filter := "(&" + l.writes + "(" + l.at + ">=" + ldap.EscapeFilter(since.UTC().Format(generalizedTime)) + "))"
+func (l changeLog) records(c *connection, since int64, take func(record)) error {
 	var e entry
-	odd := ""
-	err := c.pagedIn(ldap.ScopeSingleLevel, l.base, filter, []string{l.at, l.operation, l.entry, string(entryUUID)}, nil, func(message string) error {
+	odd, none := "", true
+	err := c.pagedIn(ldap.ScopeSingleLevel, l.base, l.since(since), []string{l.at, l.operation, l.entry, string(l.names)}, nil, func(message string) error {
 		if err := e.read(message); err != nil {
 			return fmt.Errorf("%w: %w", directory.ErrIncomplete, err)
 		}
+		none = false
 		r := record{id: idForm(l.entry).of(&e)}
 		var at, operation string
 		for _, a := range e.attributes {
@@ -161,33 +227,47 @@ func (l changeLog) records(c *connection, since time.Time, take func(record)) er
 			}
 		}
 		var err error
-		if r.at, err = time.Parse(generalizedTime, at); err != nil || operation == "" || r.id == "" {
+		if r.at, err = l.where(at); err != nil || operation == "" || r.id == "" {
 			odd = fmt.Sprintf("%s does not show %s, %s and %s", e.dn, l.at, l.operation, l.entry)
 			return nil
 		}
 		r.renames = operation == "modrdn"
 		// A log that began anew, or another server's, has other ids.
-		r.key = strings.Join([]string{at, operation, string(r.id), string(entryUUID.of(&e))}, " ")
+		r.key = strings.Join([]string{at, operation, string(r.id), string(l.names.of(&e))}, " ")
 		take(r)
 		return nil
 	}, func() error { return nil })
 	if result, ok := errors.AsType[*ldap.Error](err); ok && result.ResultCode < ldap.ErrorNetwork {
 		odd, err = result.Error(), nil
 	}
+	if err == nil && none && l.last != "" {
+		// To who may not read it, it is as good as empty.
+		var newest int64
+		if newest, err = l.newest(c); newest > 0 && newest >= since {
+			odd = fmt.Sprintf("it shows nothing, and its newest record is number %d", newest)
+		}
+	}
 	if err == nil && odd != "" {
-		err = unfitLog(fmt.Sprintf("the log %s cannot be used (%s); %s", l.base, odd, l.hint))
+		err = l.unfit(odd)
 	}
 	return err
 }
 
 // probe tells whether the log can be used.
 func (l changeLog) probe(c *connection, now time.Time) (fact string, err error) {
+	since, err := l.start(c, now.Add(overlap-time.Hour))
 	count := 0
-	err = l.records(c, now.Add(-time.Hour), func(record) { count++ })
+	if err == nil {
+		err = l.records(c, since, func(record) { count++ })
+	}
 	if err != nil {
 		return "", err
 	}
-	fact = fmt.Sprintf("the log %s tells of %d changes within the last hour", l.base, count)
+	of := "within the last hour"
+	if l.last != "" {
+		of = fmt.Sprintf("among the last %d", numbersBack+1)
+	}
+	fact = fmt.Sprintf("the log %s tells of %d changes %s", l.base, count, of)
 	if count == 0 {
 		fact += "; if there were any, " + l.hint
 	}

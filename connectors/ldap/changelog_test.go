@@ -339,3 +339,151 @@ func TestBadLogs(t *testing.T) {
 		require.ErrorContains(t, c.Validate(), want)
 	}
 }
+
+// retro389 runs 389 with a retro changelog that the account may read.
+func retro389(t testing.TB) (*rig.DS389, Config, writer) {
+	s := rig.Start389(t, true, company.Small().WriteLDIF)
+	w := write389(t, s)
+	w.set("cn=changelog", "aci", readsLog)
+	c := reading389(t, s)
+	c.Changes = retroLog
+	return s, c, w
+}
+
+const readsLog = `(targetattr = "* || nsUniqueId")(version 3.0; acl "read"; allow (read, search, compare) userdn = "ldap:///cn=reader,dc=example,dc=com";)`
+
+func TestRule_LDAP_25_the_contract_with_the_retro_changelog(t *testing.T) {
+	_, c, _ := retro389(t)
+	h := harness(c, nil)
+	h.Company = as389(company.Small())
+	sourcetest.Run(t, h)
+}
+
+func TestRule_LDAP_25_the_retro_changelog_in_place_of_the_list_of_ids(t *testing.T) {
+	s, c, w := retro389(t)
+	f := anchored(t, c, w)
+	facts, err := f.source.Probe(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(facts, "\n"), "changes are followed by modifyTimestamp and the retro changelog")
+	require.Contains(t, strings.Join(facts, "\n"), "the log cn=changelog tells of 1 changes among the last 101")
+	group := "cn=" + company.Small().Groups[0].Name + ",ou=groups,dc=example,dc=com"
+	const unit, other = "ou=north,ou=people,dc=example,dc=com", "uid=other,ou=people,dc=example,dc=com"
+	var id directory.ObjectID
+	for _, step := range []struct {
+		name   string
+		listed bool
+		do     func()
+		see    func()
+	}{
+		{"nothing", false, func() {}, nil},
+		{"a new person", false, func() { w.person("new") }, func() { id = f.id(newDN) }},
+		{"members", false, func() { w.set(group, "member", newDN) }, nil},
+		{"other members", false, func() { w.set(group, "member", employeeDN) }, nil},
+		{"gone, and another in the same place", false, func() { w.remove(newDN); w.person("new") }, func() {
+			require.NotContains(t, f.Objects, id)
+			id = f.id(newDN)
+		}},
+		{"another name", true, func() { w.rename(newDN, "uid=other", "") }, func() { require.Equal(t, id, f.id(other)) }},
+		{"nothing after it", false, func() {}, nil},
+		{"a unit, and a person in it", false, func() {
+			w.add(unit, "organizationalUnit")
+			w.add("uid=inside,"+unit, "inetOrgPerson", "cn", "inside", "sn", "inside")
+		}, func() { id = f.id("uid=inside," + unit) }},
+		{"Rule LDAP-21: the unit is renamed", true, func() { w.rename(unit, "ou=south", "") }, func() {
+			require.Equal(t, id, f.id("uid=inside,ou=south,ou=people,dc=example,dc=com"))
+		}},
+		{"and leaves the base", true, func() { w.rename("ou=south,ou=people,dc=example,dc=com", "ou=south", "dc=example,dc=com") }, func() {
+			require.NotContains(t, f.Objects, id)
+		}},
+		{"a person is gone while the server is restarted", false, func() {
+			w.remove(employeeDN)
+			s.Restart(t, nil)
+			w = write389(t, s)
+		}, nil},
+		{"and after that", false, func() { w.remove("uid=" + company.Approver + ",ou=people,dc=example,dc=com") }, nil},
+		{"more than are read again", false, func() {
+			for n := range numbersBack + 10 {
+				w.set(group, "description", fmt.Sprint(n))
+			}
+			w.remove(other)
+		}, nil},
+		{"an hour later", true, func() { f.source.now = func() time.Time { return time.Now().Add(listEvery + time.Minute) } }, nil},
+	} {
+		step.do()
+		f.heard(step.listed, step.name)
+		require.Empty(t, f.Problems, step.name)
+		if step.see != nil {
+			step.see()
+		}
+	}
+}
+
+func TestRule_LDAP_25_a_retro_changelog_that_does_not_tell_all_loses_nothing(t *testing.T) {
+	_, c, w := retro389(t)
+	for n := range 60 {
+		w.person(fmt.Sprint("p", n))
+	}
+	f := anchored(t, c, w)
+	next := 0
+	gone := func() {
+		w.remove(fmt.Sprintf("uid=p%d,ou=people,dc=example,dc=com", next))
+		next++
+	}
+	trim := func() {
+		found, err := w.conn.Search(ldap.NewSearchRequest("cn=changelog", ldap.ScopeSingleLevel, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"1.1"}, nil))
+		require.NoError(t, err)
+		for _, e := range found.Entries {
+			w.remove(e.DN)
+		}
+	}
+	again := func(what string) {
+		w.set(employeeDN, "description", what)
+		f.next()
+		gone()
+		f.heard(false, what)
+		require.Empty(t, f.Problems)
+	}
+	gone()
+	trim()
+	gone()
+	f.heard(true, "trimmed beyond what was read")
+	require.Empty(t, f.Problems)
+	again("after it was trimmed")
+
+	gone()
+	trim()
+	f.heard(true, "trimmed altogether")
+	require.Contains(t, f.Problems[0].Text, "it shows nothing, and its newest record is number")
+	again("after it was trimmed altogether")
+
+	w.set("cn=changelog", "aci")
+	for range 2 {
+		gone()
+		f.heard(true, "not to be read any more")
+		require.Contains(t, f.Problems[0].Text, "the log cn=changelog cannot be used")
+		require.Contains(t, f.Problems[0].Text, "Retro Changelog Plugin")
+	}
+	_, err := source(t, c).Probe(t.Context())
+	require.ErrorContains(t, err, "the log cn=changelog cannot be used")
+	w.set("cn=changelog", "aci", readsLog)
+	again("when it can be read again")
+
+	// A record that shows later than one with a higher number.
+	id := f.id(employeeDN)
+	w.remove(employeeDN)
+	last, err := source(t, c).connect(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(last.close)
+	log, _ := c.logged()
+	number, err := log.newest(last)
+	require.NoError(t, err)
+	w.remove(fmt.Sprintf("changenumber=%d,cn=changelog", number))
+	w.add(fmt.Sprintf("changenumber=%d,cn=changelog", number-50), "changeLogEntry", "changeType", "delete", "targetDn", employeeDN, "targetUniqueId", string(id))
+	f.heard(false, "a late record")
+	require.NotContains(t, f.Objects, id)
+
+	plain := reading389(t, rig.Start389(t, false, company.Small().WriteLDIF))
+	plain.Changes = retroLog
+	_, err = source(t, plain).Probe(t.Context())
+	require.ErrorContains(t, err, "does not tell lastChangeNumber")
+}

@@ -31,13 +31,14 @@ type Config struct {
 	Users  Users  `yaml:"users,required"`
 	Groups Groups `yaml:"groups,required"`
 
-	// Changes names the way in which changes are followed: content_sync,
-	// timestamps, accesslog, or none, which reads everything each time. Where it is absent the
-	// first that the server offers is taken; one that is named and not offered is an
-	// error (Rule LDAP-3).
+	// Changes names the way in which changes are followed: content_sync, timestamps,
+	// accesslog, retro_changelog, or none, which reads everything each time. Where it
+	// is absent it is content_sync if the server offers that, and else timestamps; one
+	// that is named and not offered is an error (Rule LDAP-3). A log that cannot be read
+	// is none: all ids are listed in its place (Rule LDAP-25).
 	Changes string `yaml:"changes"`
-	// ChangesLog is where the log is that changes names; cn=accesslog where it is
-	// absent.
+	// ChangesLog is where the log is that changes names; cn=accesslog or cn=changelog
+	// where it is absent.
 	ChangesLog string `yaml:"changes_log"`
 	// UniqueID is the attribute that names entries for good: entryUUID, nsUniqueId for
 	// 389 Directory Server, or ipaUniqueID for FreeIPA; entryUUID where it is absent.
@@ -129,7 +130,8 @@ const (
 const (
 	contentSync = "content_sync"
 	timestamps  = "timestamps"
-	accessLog   = "accesslog" // timestamps, and OpenLDAP's log
+	accessLog   = "accesslog"       // timestamps, and OpenLDAP's log
+	retroLog    = "retro_changelog" // timestamps, and 389 Directory Server's log
 	everything  = "none"
 )
 
@@ -212,9 +214,9 @@ func (c Config) Validate() error {
 		fault("users.guest: want an attribute and a value, such as employeeType=guest")
 	}
 	switch c.Changes {
-	case "", contentSync, timestamps, accessLog, everything:
+	case "", contentSync, timestamps, accessLog, retroLog, everything:
 	default:
-		fault("changes: want content_sync, timestamps, accesslog or none, not %q", c.Changes)
+		fault("changes: want content_sync, timestamps, accesslog, retro_changelog or none, not %q", c.Changes)
 	}
 	log, logged := c.logged()
 	switch {
@@ -224,7 +226,7 @@ func (c Config) Validate() error {
 			fault("changes: %s names entries by %s, and unique_id is %s; set changes: timestamps", c.Changes, log.names, own)
 		}
 	case c.ChangesLog != "":
-		fault("changes_log: goes with changes: accesslog only")
+		fault("changes_log: goes with changes: accesslog or retro_changelog only")
 	}
 	for _, url := range c.Referrals {
 		one := c.Server

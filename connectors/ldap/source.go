@@ -475,6 +475,7 @@ var methods = map[string]string{
 	contentSync: "content synchronisation (RFC 4533), at once",
 	timestamps:  "modifyTimestamp, and what is gone by a list of all ids",
 	accessLog:   "modifyTimestamp and the access log, and a list of all ids where that leaves something open",
+	retroLog:    "modifyTimestamp and the retro changelog, and a list of all ids where that leaves something open",
 	everything:  "reading everything each time",
 }
 
