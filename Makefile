@@ -34,7 +34,7 @@ test: servers ## everything: real slapd and PostgreSQL, the demo, kills and bad 
 
 .PHONY: soak
 soak: SOAK ?= 10m
-soak: ## random questions to engine and reference for SOAK (10m); a difference is kept as a decision table; `make histories` is the same for directories
+soak: ## random questions to engine and reference for SOAK (10m); a difference is kept under testdata/decisions/found; `make histories` is the same for directories
 	GOGC=400 AMBIT_SOAK=$(SOAK) $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -timeout 0 -v ./engine
 
 .PHONY: histories

@@ -219,4 +219,12 @@ func TestRule_EVAL_12_WhatWasFoundStaysDecided(t *testing.T) {
 			})
 		}
 	}
+	kept, err := enginetest.AllKept("../testdata/decisions/found")
+	require.NoError(t, err)
+	for _, k := range kept {
+		t.Run(k.Name, func(t *testing.T) {
+			got, want := answers(k.State, loaded, k.Asked)
+			require.Equal(t, want, got)
+		})
+	}
 }

@@ -73,6 +73,23 @@ func agree(t require.TestingT, s *engine.Snapshot, r enginetest.Reference, q eng
 	return got
 }
 
+// candidate is an engine as random questions ask it.
+type candidate interface {
+	enginetest.Subject
+	CheckAll([]engine.Question) []engine.Answer
+	// Filtered is the filter of the question, sorted by those columns.
+	Filtered(q engine.Question, by []string) (engine.Filter, error)
+}
+
+// load makes a candidate of an organisation.
+type load func(*access.State, access.Revision) (candidate, error)
+
+// loaded is the engine.
+func loaded(st *access.State, rev access.Revision) (candidate, error) {
+	s, err := engine.New(st, rev)
+	return subject{s}, err
+}
+
 // subject is a snapshot as the decision tables ask it.
 type subject struct{ *engine.Snapshot }
 
@@ -106,19 +123,12 @@ func (s subject) Who(q engine.Question) ([]access.UserID, error) {
 }
 
 func (s subject) Filter(q engine.Question, by []string) (engine.Reason, error) {
-	f, err := s.Snapshot.Filter(filterOf(q, by))
+	f, err := s.Filtered(q, by)
 	return f.Reason, err
 }
 
-// difference is what two say of one thing.
-type difference struct {
-	about     string
-	got, want string
-	question  engine.Question
-	columns   bool
-	ruling    *enginetest.Ruling
-	// again tells whether there is a difference in another organisation, too.
-	again func(*access.State) bool
+func (s subject) Filtered(q engine.Question, by []string) (engine.Filter, error) {
+	return s.Snapshot.Filter(filterOf(q, by))
 }
 
 // compared says what the engine answered, and how often.
@@ -145,38 +155,17 @@ func newCompared() compared {
 	return compared{reasons: map[engine.Reason]int{}, rulings: map[string][2]int{}}
 }
 
-// answers says in one text what the engine and the reference answer; texts that
-// differ are a difference.
-func answers(st *access.State, ask func(enginetest.Subject) (any, error)) (got, want string) {
-	say := func(v any, err error) string {
-		switch {
-		case errors.Is(err, engine.ErrLocked):
-			return "locked"
-		case errors.Is(err, engine.ErrUnknown):
-			return "unknown"
-		case err != nil:
-			return "cannot be judged"
-		}
-		b, err := json.Marshal(v)
-		return string(b) + fmt.Sprint(err)
-	}
-	s, err := engine.New(st, 7)
-	if err != nil {
-		return "", ""
-	}
-	got = say(ask(subject{s}))
-	want = say(ask(enginetest.Reference{State: st, Revision: 7}))
-	return got, want
-}
+// comparison puts something to both, and returns what they answered differently.
+type comparison func(enginetest.Pick, *access.State, candidate, enginetest.Reference, *compared) *enginetest.Asked
 
 // compare puts everything that can be asked to the organisation of a seed.
-func compare(seed uint64, checks int) (compared, *difference) {
+func compare(seed uint64, checks int, load load) (compared, *difference) {
 	p := pick(seed)
 	c := newCompared()
 	st := enginetest.Organisation(p)
-	s, err := engine.New(st, 7)
+	s, err := load(st, 7)
 	if err != nil {
-		return c, &difference{about: "made", got: err.Error()}
+		return c, differ(st, load, enginetest.Asked{About: "Load"})
 	}
 	r := enginetest.Reference{State: st, Revision: 7}
 	flat := enginetest.Clone(st)
@@ -188,7 +177,7 @@ func compare(seed uint64, checks int) (compared, *difference) {
 		got, gotErr := s.Check(q)
 		want, wantErr := r.Check(q)
 		if got != want || !alike(gotErr, wantErr) {
-			return c, check(q, fmt.Sprint(got, gotErr), fmt.Sprint(want, wantErr))
+			return c, differ(st, load, *asking("Check", q))
 		}
 		c.reasons[got.Reason]++
 		batch, each = append(batch, q), append(each, got)
@@ -206,58 +195,36 @@ func compare(seed uint64, checks int) (compared, *difference) {
 	}
 	for i, a := range s.CheckAll(batch) {
 		if a.Decision != each[i] {
-			return c, &difference{about: "CheckAll", question: batch[i], got: fmt.Sprint(a), want: fmt.Sprint(each[i])}
+			return c, differ(st, load, *asking("CheckAll", batch...))
 		}
 	}
 	for range checks / 10 {
-		for _, compareOne := range []func(enginetest.Pick, *access.State, *engine.Snapshot, enginetest.Reference, *compared) *difference{
+		for _, compareOne := range []comparison{
 			compareColumns, compareRights, compareRuling,
 		} {
-			if d := compareOne(p, st, s, r, &c); d != nil {
-				return c, d
+			if asked := compareOne(p, st, s, r, &c); asked != nil {
+				return c, differ(st, load, *asked)
 			}
 		}
 	}
 	for range checks / 50 {
-		for _, compareOne := range []func(enginetest.Pick, *access.State, *engine.Snapshot, enginetest.Reference, *compared) *difference{
+		for _, compareOne := range []comparison{
 			compareWho, compareFilter,
 		} {
-			if d := compareOne(p, st, s, r, &c); d != nil {
-				return c, d
+			if asked := compareOne(p, st, s, r, &c); asked != nil {
+				return c, differ(st, load, *asked)
 			}
 		}
 	}
 	return c, nil
 }
 
-func check(q engine.Question, got, want string) *difference {
-	ask := func(q engine.Question) func(st *access.State) bool {
-		return func(st *access.State) bool {
-			got, want := answers(st, func(s enginetest.Subject) (any, error) { return s.Check(q) })
-			return got != want
-		}
-	}
-	return &difference{about: "Check", question: q, got: got, want: want, again: ask(q)}
-}
-
-// differ makes a difference of what is asked of both.
-func differ(st *access.State, about string, q engine.Question, ask func(enginetest.Subject) (any, error)) *difference {
-	got, want := answers(st, ask)
-	if got == want {
-		return nil
-	}
-	return &difference{about: about, question: q, got: got, want: want, columns: about == "Columns", again: func(st *access.State) bool {
-		got, want := answers(st, ask)
-		return got != want
-	}}
-}
-
-func compareColumns(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+func compareColumns(p enginetest.Pick, st *access.State, s candidate, r enginetest.Reference, c *compared) *enginetest.Asked {
 	q := enginetest.Question(p, st)
 	if q.Columns = nil; q.Privilege != "" {
 		return nil
 	}
-	got, gotErr := subject{s}.Columns(q)
+	got, gotErr := s.Columns(q)
 	want, wantErr := r.Columns(q)
 	c.columns++
 	for _, column := range got {
@@ -268,10 +235,10 @@ func compareColumns(p enginetest.Pick, st *access.State, s *engine.Snapshot, r e
 	if alike(gotErr, wantErr) && slices.Equal(got, want) {
 		return nil
 	}
-	return differ(st, "Columns", q, func(s enginetest.Subject) (any, error) { return s.Columns(q) })
+	return asking("Columns", q)
 }
 
-func compareRights(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+func compareRights(p enginetest.Pick, st *access.State, s candidate, r enginetest.Reference, c *compared) *enginetest.Asked {
 	q := enginetest.Question(p, st)
 	if q.Action, q.Columns = access.Read, nil; q.Privilege != "" {
 		return nil
@@ -284,13 +251,13 @@ func compareRights(p enginetest.Pick, st *access.State, s *engine.Snapshot, r en
 	if alike(gotErr, wantErr) && got == want {
 		return nil
 	}
-	return differ(st, "Rights", q, func(s enginetest.Subject) (any, error) { return s.Rights(q) })
+	return asking("Rights", q)
 }
 
-func compareWho(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+func compareWho(p enginetest.Pick, st *access.State, s candidate, r enginetest.Reference, c *compared) *enginetest.Asked {
 	q := enginetest.Question(p, st)
 	q.Impersonator, q.Columns = "", nil
-	got, gotErr := subject{s}.Who(q)
+	got, gotErr := s.Who(q)
 	if gotErr != nil {
 		return nil // as for everybody
 	}
@@ -299,10 +266,10 @@ func compareWho(p enginetest.Pick, st *access.State, s *engine.Snapshot, r engin
 	if slices.Equal(got, want) {
 		return nil
 	}
-	return differ(st, "Who", q, func(s enginetest.Subject) (any, error) { return s.Who(q) })
+	return asking("Who", q)
 }
 
-func compareFilter(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+func compareFilter(p enginetest.Pick, st *access.State, s candidate, r enginetest.Reference, c *compared) *enginetest.Asked {
 	q := enginetest.Question(p, st)
 	if q.Table == "" || st.Tables[q.Table].ID == "" || q.Action == access.Create {
 		return nil
@@ -312,11 +279,10 @@ func compareFilter(p enginetest.Pick, st *access.State, s *engine.Snapshot, r en
 		by = []string{fmt.Sprint("c", p(5))}
 	}
 	q.Columns, q.Record = nil, nil
-	f, err := s.Filter(filterOf(q, by))
+	f, err := s.Filtered(q, by)
 	why, wantErr := r.Filter(q, by)
 	if !alike(err, wantErr) || f.Reason != why {
-		asked := q
-		return differ(st, "Filter", q, func(s enginetest.Subject) (any, error) { return s.Filter(asked, by) })
+		return &enginetest.Asked{About: "Filter", Questions: []engine.Question{q}, By: by}
 	}
 	for i := range 12 {
 		rec := enginetest.Facts(p, st, q.Table)
@@ -330,19 +296,9 @@ func compareFilter(p enginetest.Pick, st *access.State, s *engine.Snapshot, r en
 		if f.Selects(rec) {
 			c.chosen++
 		}
-		if f.Selects(rec) == want {
-			continue
+		if f.Selects(rec) != want {
+			return &enginetest.Asked{About: "Selects", Questions: []engine.Question{q}, By: by}
 		}
-		asked := q
-		return &difference{about: "Filter", question: q, got: fmt.Sprint(f.Selects(rec), f), want: fmt.Sprint(want), again: func(st *access.State) bool {
-			s, err := engine.New(st, 7)
-			if err != nil {
-				return false
-			}
-			f, _ := s.Filter(filterOf(asked, by))
-			want, _ := enginetest.Reference{State: st}.Selects(asked, by)
-			return f.Selects(*asked.Record) != want
-		}}
 	}
 	return nil
 }
@@ -351,14 +307,13 @@ func filterOf(q engine.Question, by []string) engine.FilterQuestion {
 	return engine.FilterQuestion{User: q.User, Action: q.Action, Table: q.Table, At: q.At, Channel: q.Channel, Impersonator: q.Impersonator, By: by}
 }
 
-// report shrinks a difference, writes it as a decision table, and fails.
+// report shrinks a difference, keeps it, and fails.
 func report(t *testing.T, seed uint64, d *difference) {
-	text := fmt.Sprintf("seed %d: %s\nengine:    %s\nreference: %s\n%+v %+v", seed, d.about, d.got, d.want, d.question, d.ruling)
-	if d.again == nil || os.Getenv("AMBIT_FOUND") == "no" {
+	text := fmt.Sprintf("seed %d: %s\nengine:    %s\nreference: %s\n%+v", seed, d.asked.About, d.got, d.want, d.asked)
+	if os.Getenv("AMBIT_FOUND") == "no" {
 		require.Fail(t, "engine and reference differ", text)
 	}
-	st := enginetest.Shrink(enginetest.Organisation(pick(seed)), d.again)
-	file, err := enginetest.Found("../testdata/decisions/found", fmt.Sprintf("%s of seed %d", d.about, seed), st, d.question, d.columns, d.ruling)
+	file, err := keep("../testdata/decisions/found", seed, d, loaded)
 	require.NoError(t, err, text)
 	require.Fail(t, "engine and reference differ", "%s\nwritten as %s", text, file)
 }
@@ -382,7 +337,7 @@ func TestRule_EVAL_12_EngineAndReferenceAgreeOnRandomQuestions(t *testing.T) {
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			for n := next.Add(1) - 1; n < organisations && (last.IsZero() || time.Now().Before(last)); n = next.Add(1) - 1 {
-				c, d := compare(first+n, each)
+				c, d := compare(first+n, each, loaded)
 				mutex.Lock()
 				all.add(c)
 				done++

@@ -1,8 +1,6 @@
 package engine_test
 
 import (
-	"fmt"
-
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/engine/enginetest"
@@ -37,9 +35,9 @@ func (s subject) Rule(x enginetest.Ruling) (may bool, refusedBy string, err erro
 	return r.Allowed, r.Rule, err
 }
 
-func compareRuling(p enginetest.Pick, st *access.State, s *engine.Snapshot, r enginetest.Reference, c *compared) *difference {
+func compareRuling(p enginetest.Pick, st *access.State, s candidate, r enginetest.Reference, c *compared) *enginetest.Asked {
 	x := enginetest.RandomRuling(p, st)
-	may, by, gotErr := subject{s}.Rule(x)
+	may, by, gotErr := s.Rule(x)
 	want, wantBy, wantErr := r.Rule(x)
 	if alike(gotErr, wantErr) && may == want && by == wantBy {
 		if gotErr == nil {
@@ -53,12 +51,5 @@ func compareRuling(p enginetest.Pick, st *access.State, s *engine.Snapshot, r en
 		}
 		return nil
 	}
-	d := differ(st, "Ruling "+x.Asks, engine.Question{}, func(s enginetest.Subject) (any, error) {
-		may, by, err := s.Rule(x)
-		return fmt.Sprint(may, by), err
-	})
-	if d != nil {
-		d.ruling = &x
-	}
-	return d
+	return &enginetest.Asked{About: "Ruling", Ruling: &x}
 }

@@ -16,10 +16,11 @@ import (
 )
 
 // Found writes what a random organisation brought to light as a decision table,
-// whose answer is the reference's, and returns its file. Without a ruling the case
-// asks the question, or, with columns set, which columns are shown how.
-func Found(dir, about string, st *access.State, q engine.Question, columns bool, x *Ruling) (string, error) {
-	c, err := caseOf(st, q, columns, x)
+// whose answer is the reference's, and returns its file. There is a form for one
+// question to Check, Rights, Who, Columns or a ruling that can be judged; for
+// everything else it fails, and Kept.Keep writes it.
+func Found(dir, about string, st *access.State, asked Asked) (string, error) {
+	c, err := caseOf(st, asked)
 	if err != nil {
 		return "", err
 	}
@@ -35,10 +36,16 @@ func Found(dir, about string, st *access.State, q engine.Question, columns bool,
 	return file, os.WriteFile(file, out, 0o644)
 }
 
-func caseOf(st *access.State, q engine.Question, columns bool, x *Ruling) (caseFile, error) {
+func caseOf(st *access.State, asked Asked) (caseFile, error) {
 	r := Reference{State: st}
-	if x != nil {
+	var q engine.Question
+	switch x := asked.Ruling; {
+	case x != nil:
 		q = x.asks(access.Read)
+	case len(asked.Questions) == 1:
+		q = asked.Questions[0]
+	default:
+		return caseFile{}, fmt.Errorf("%s: want one question, not %d", asked.About, len(asked.Questions))
 	}
 	c := caseFile{
 		Who: string(q.User), ImpersonatedBy: string(q.Impersonator), Channel: q.Channel, Table: string(q.Table),
@@ -50,15 +57,25 @@ func caseOf(st *access.State, q engine.Question, columns bool, x *Ruling) (caseF
 	if q.Record != nil {
 		c.record(st, q.Table, *q.Record)
 	}
-	switch {
-	case x != nil:
-		c.Does, c.May = "", x.written()
-		may, by, err := r.Rule(*x)
-		if c.Answer = string(engine.Allowed); !may {
-			c.Answer, c.By = string(Refused), []string{by}
-		}
+	switch asked.About {
+	case "Check":
+		d, err := r.Check(q)
+		c.Answer, c.Depth, c.OfImpersonator, c.Until = string(d.Reason), d.Depth, d.OfImpersonator, d.ValidUntil
 		return c, err
-	case columns:
+	case "Rights":
+		mask, err := r.Rights(q)
+		names := append([]string{}, rightNames(mask)...)
+		c.Rights = &names
+		return c, err
+	case "Who":
+		users, err := r.Who(q)
+		names := []string{}
+		for _, u := range users {
+			names = append(names, string(u))
+		}
+		c.Everyone = &names
+		return c, err
+	case "Columns":
 		all, err := r.Columns(q)
 		c.Sees, c.InLists = map[string]string{}, map[string]string{}
 		for _, got := range all {
@@ -70,12 +87,15 @@ func caseOf(st *access.State, q engine.Question, columns bool, x *Ruling) (caseF
 			}
 		}
 		return c, err
+	case "Ruling":
+		c.Does, c.May = "", asked.Ruling.written()
+		may, by, err := r.Rule(*asked.Ruling)
+		if c.Answer = string(engine.Allowed); !may {
+			c.Answer, c.By = string(Refused), []string{by}
+		}
+		return c, err
 	}
-	d, err := r.Check(q)
-	if c.Answer, c.Depth, c.OfImpersonator, c.Until = string(d.Reason), d.Depth, d.OfImpersonator, d.ValidUntil; err != nil {
-		c.Answer, c.Error = "", err.Error()
-	}
-	return c, nil
+	return caseFile{}, fmt.Errorf("a decision table has no form for %s", asked.About)
 }
 
 // record names the record, or gives its facts.

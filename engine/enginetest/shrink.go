@@ -24,20 +24,35 @@ func Shrink(st *access.State, differs func(*access.State) bool) *access.State {
 	return st
 }
 
-// ShrinkQuestion leaves out of a question what the difference does not rest on.
-func ShrinkQuestion(q engine.Question, differs func(engine.Question) bool) engine.Question {
-	for _, less := range []func(*engine.Question){
-		func(q *engine.Question) { q.Impersonator = "" },
-		func(q *engine.Question) { q.Columns = nil },
-		func(q *engine.Question) { q.Columns = q.Columns[:min(1, len(q.Columns))] },
-		func(q *engine.Question) { q.Channel = "" },
-	} {
-		next := q
-		if less(&next); !reflect.DeepEqual(next, q) && differs(next) {
-			q = next
+// ShrinkAsked leaves out of what is asked what the difference does not rest on.
+func ShrinkAsked(a Asked, differs func(Asked) bool) Asked {
+	try := func(next Asked) bool {
+		if reflect.DeepEqual(next, a) || !differs(next) {
+			return false
+		}
+		a = next
+		return true
+	}
+	for i := 0; i < len(a.Questions) && len(a.Questions) > 1; {
+		next := a
+		if next.Questions = slices.Delete(slices.Clone(a.Questions), i, i+1); !try(next) {
+			i++
 		}
 	}
-	return q
+	for i := range a.Questions {
+		for _, less := range []func(*engine.Question){
+			func(q *engine.Question) { q.Impersonator = "" },
+			func(q *engine.Question) { q.Columns = nil },
+			func(q *engine.Question) { q.Columns = q.Columns[:min(1, len(q.Columns))] },
+			func(q *engine.Question) { q.Channel = "" },
+		} {
+			next := a
+			next.Questions = slices.Clone(a.Questions)
+			less(&next.Questions[i])
+			try(next)
+		}
+	}
+	return a
 }
 
 // reductions lists what can be taken away from the state; each tells whether there

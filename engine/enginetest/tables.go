@@ -133,13 +133,9 @@ func Tables(dir string) ([]Table, error) {
 	}
 	var out []Table
 	for _, file := range append(files, found...) {
-		src, err := os.ReadFile(file)
+		t, err := ReadTable(file)
 		if err != nil {
 			return nil, err
-		}
-		t, err := parseTable(src)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		if t.File, err = filepath.Rel(dir, file); err != nil {
 			return nil, err
@@ -147,6 +143,19 @@ func Tables(dir string) ([]Table, error) {
 		out = append(out, t)
 	}
 	return out, nil
+}
+
+// ReadTable reads one decision table.
+func ReadTable(file string) (Table, error) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return Table{}, err
+	}
+	t, err := parseTable(src)
+	if err != nil {
+		return Table{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return t, nil
 }
 
 func parseTable(src []byte) (Table, error) {
