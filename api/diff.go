@@ -20,7 +20,7 @@ import (
 type Supposition struct {
 	Changes   []Supposed `json:"changes" maxItems:"1000"`
 	Questions []Question `json:"questions,omitempty" maxItems:"1000" doc:"asked before and after, as where records are shared; they name what there is before"`
-	Limit     int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"how many users to list; the summary is of all"`
+	Limit     int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"how many users to list, and how many differences on records; the summary is of all users"`
 	Moment
 }
 
@@ -57,12 +57,13 @@ type SupposedEdit struct {
 
 // Difference is who would gain and lose what.
 type Difference struct {
-	Users   []UserDifference `json:"users" nullable:"false"`
-	More    bool             `json:"more,omitempty" doc:"there are more users than the limit"`
-	Summary []engine.Line    `json:"summary" nullable:"false"`
-	Text    []string         `json:"text" nullable:"false" doc:"the summary as people read it"`
+	Users   []UserDifference  `json:"users" nullable:"false"`
+	More    bool              `json:"more,omitempty" doc:"there are more users than the limit"`
+	Summary []engine.Line     `json:"summary" nullable:"false"`
+	Text    []string          `json:"text" nullable:"false" doc:"the summary as people read it"`
+	Records RecordDifferences `json:"records" doc:"on the records that change owner or unit, or a share of which begins, changes or ends, also by who joins or leaves a team"`
 	// Unjudged: so that nobody takes an empty answer for "nothing changes".
-	Unjudged  []engine.Matter `json:"unjudged,omitempty" doc:"what the changes may give or take besides, which this answer does not tell: of columns, hierarchy or records"`
+	Unjudged  []engine.Matter `json:"unjudged,omitempty" doc:"what the changes may give or take besides, which this answer does not tell: of columns or hierarchy"`
 	Questions []Turn          `json:"questions,omitempty"`
 	Answered
 }
@@ -70,6 +71,19 @@ type Difference struct {
 // UserDifference is what one user would gain and lose, by roles.
 type UserDifference struct {
 	engine.Diff
+	Login string `json:"login,omitempty"`
+}
+
+// RecordDifferences is what users would gain and lose on single records.
+type RecordDifferences struct {
+	List     []RecordDifference `json:"list" nullable:"false"`
+	Unlisted int                `json:"unlisted,omitempty" doc:"how many the limit leaves out"`
+	Complete bool               `json:"complete" doc:"false where so many users and records are touched that not all were compared"`
+}
+
+// RecordDifference is what one user would gain and lose on a record.
+type RecordDifference struct {
+	engine.RecordDiff
 	Login string `json:"login,omitempty"`
 }
 
@@ -135,6 +149,10 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	records, err := engine.CompareRecords(before, after, changes, instant, said.Limit)
+	if err != nil {
+		return nil, err
+	}
 	out := Difference{Users: []UserDifference{}, Summary: engine.Summarize(diffs), Text: []string{}, Answered: in.Body.answered(instant, before.Revision())}
 	out.Hypothetical, out.Unjudged = true, engine.Unjudged(before, after, changes)
 	for _, l := range out.Summary {
@@ -145,6 +163,14 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	}
 	for _, d := range diffs {
 		out.Users = append(out.Users, UserDifference{d, logins[d.User]})
+	}
+	out.Records = RecordDifferences{List: []RecordDifference{}, Unlisted: records.Unlisted, Complete: records.Complete}
+	for _, d := range records.List {
+		u, known := before.User(d.User)
+		if !known {
+			u, _ = after.User(d.User)
+		}
+		out.Records.List = append(out.Records.List, RecordDifference{d, u.Login})
 	}
 	for i, q := range asked {
 		ask := func(on *engine.Snapshot) OneAnswer {

@@ -85,7 +85,9 @@ func TestDiffTellsWhatChangesWouldDo(t *testing.T) {
 			Questions: []api.Question{q, {User: "nobody", Action: access.Read, Table: "account"}},
 		})
 		require.Empty(t, d.Users, "a share gives no role")
-		require.Equal(t, []engine.Matter{engine.OfRecords}, d.Unjudged)
+		require.Equal(t, api.RecordDifferences{Complete: true, List: []api.RecordDifference{{
+			RecordDiff: engine.RecordDiff{Table: "account", Record: "7", User: "dir:bruno", Gained: access.RightsOf(access.Read), SharesOnly: true}, Login: "bruno",
+		}}}, d.Records)
 		require.Equal(t, engine.NoAccess, d.Questions[0].Before.Reason)
 		require.True(t, d.Questions[0].After.Allowed)
 		require.NotNil(t, d.Questions[1].After.Problem)

@@ -11,8 +11,6 @@ type Matter string
 
 // The matters.
 const (
-	// OfRecords: single records, by shares, by their owner and unit.
-	OfRecords Matter = "records"
 	// OfColumns: secured columns, by profiles and shares of columns.
 	OfColumns Matter = "columns"
 	// OfHierarchy: what reports pass up to managers or positions above them.
@@ -20,8 +18,8 @@ const (
 )
 
 // Unjudged lists, sorted, of which matters the changes from one snapshot to the
-// other may give or take something that Compare does not tell. Both may be nil, as
-// for Compare.
+// other may give or take something that neither Compare nor CompareRecords tells.
+// Both may be nil, as for Compare.
 //
 // A privilege that roles give or take also puts the shares, profiles and reports
 // into effect that need it (Rules SHARE-5, FLS-3, HIER-2); Compare tells of the
@@ -36,7 +34,7 @@ func Unjudged(before, after *Snapshot, changes []access.Change) []Matter {
 		}
 	}
 	var out []Matter
-	for _, m := range []Matter{OfColumns, OfHierarchy, OfRecords} {
+	for _, m := range []Matter{OfColumns, OfHierarchy} {
 		if found[m] {
 			out = append(out, m)
 		}
@@ -46,8 +44,6 @@ func Unjudged(before, after *Snapshot, changes []access.Change) []Matter {
 
 func (s *Snapshot) unjudged(o access.Object, before, after *Snapshot, found map[Matter]bool) {
 	switch o := o.(type) {
-	case access.Record, access.Share:
-		found[OfRecords] = true
 	case access.Profile, access.ProfileMember, access.ColumnShare:
 		found[OfColumns] = true
 	case access.Table:
@@ -70,7 +66,6 @@ func (s *Snapshot) unjudged(o access.Object, before, after *Snapshot, found map[
 			found[OfHierarchy] = true
 		}
 		if known != left || was.BusinessUnit != is.BusinessUnit {
-			found[OfRecords] = found[OfRecords] || known && left // their records go along (Rule OWN-13)
 			for _, u := range []access.User{was, is} {
 				s.unjudgedTeam(u.BusinessUnit.DefaultTeam(), found)
 			}
@@ -78,15 +73,11 @@ func (s *Snapshot) unjudged(o access.Object, before, after *Snapshot, found map[
 	}
 }
 
-// unjudgedTeam finds what being in the team gives besides its roles.
+// unjudgedTeam finds what being in the team gives besides its roles and shares.
 func (s *Snapshot) unjudgedTeam(id access.TeamID, found map[Matter]bool) {
 	n, ok := s.teamIndex.get(string(id))
 	if !ok {
 		return
-	}
-	w := who(n) | teamBit
-	if r, ok := s.sharedWith.next(received{who: w}); ok && r.who == w {
-		found[OfRecords] = true
 	}
 	if len(s.teams.get(n).aside.profiles) > 0 {
 		found[OfColumns] = true

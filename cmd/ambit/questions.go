@@ -378,7 +378,7 @@ func (c *command) readSupposition(file string) (body api.Supposition, err error)
 func printDifference(w io.Writer, d api.Difference) error {
 	say := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	if len(d.Users) == 0 {
-		say("Nobody gains or loses anything by roles.")
+		say("By roles nobody gains or loses anything.")
 	}
 	for _, m := range d.Unjudged {
 		say("Not judged: what the changes give and take %s.", matterText(m))
@@ -398,6 +398,7 @@ func printDifference(w io.Writer, d api.Difference) error {
 	if d.More {
 		say("and more users; --output json with a limit in the file lists up to 10000")
 	}
+	printRecordDifferences(say, d.Records)
 	for i, t := range d.Questions {
 		say("question %d: %s, then %s", i+1, oneText(t.Before), oneText(t.After))
 	}
@@ -405,10 +406,34 @@ func printDifference(w io.Writer, d api.Difference) error {
 	return nil
 }
 
+func printRecordDifferences(say func(string, ...any), r api.RecordDifferences) {
+	for i, d := range r.List {
+		if i == 0 || d.Table != r.List[i-1].Table || d.Record != r.List[i-1].Record {
+			alone := ""
+			if d.SharesOnly {
+				alone = ", by shares alone: it is not registered"
+			}
+			say("%s %s%s", line(string(d.Table)), line(string(d.Record)), alone)
+		}
+		for _, part := range [...]struct {
+			sign   string
+			rights access.Rights
+		}{{"+", d.Gained}, {"-", d.Lost}} {
+			if part.rights != 0 {
+				say("  %s %s: %s", part.sign, line(cmp.Or(d.Login, string(d.User))), part.rights)
+			}
+		}
+	}
+	if r.Unlisted > 0 {
+		say("and %d more on records", r.Unlisted)
+	}
+	if !r.Complete {
+		say("Not all users of these records were compared: they are too many.")
+	}
+}
+
 func matterText(m engine.Matter) string {
 	switch m {
-	case engine.OfRecords:
-		return "on single records, by shares, owners and units (ask about these as questions)"
 	case engine.OfColumns:
 		return "on secured columns"
 	case engine.OfHierarchy:
