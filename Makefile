@@ -33,9 +33,11 @@ test: servers ## everything: real slapd and PostgreSQL, the demo, kills and bad 
 	$(GO) test -shuffle=on -timeout 30m $(TESTDATA) $$($(GO) list ./... | grep -vxF -f <($(GO) list $(RACE)))
 
 .PHONY: soak
+soak: servers
 soak: SOAK ?= 10m
-soak: ## random questions to engine and reference for SOAK (10m); a difference is kept under testdata/decisions/found; `make histories` is the same for directories
+soak: ## random questions to engine and reference, and then filters to both databases, each for SOAK (10m); a difference is kept under testdata/decisions/found; `make histories` is the same for directories
 	GOGC=400 AMBIT_SOAK=$(SOAK) $(GO) test -count=1 -run '^TestRule_EVAL_12_EngineAndReference' -timeout 0 -v ./engine
+	AMBIT_SOAK=$(SOAK) $(GO) test -count=1 -run '^TestRule_EVAL_7_BothDatabases' -timeout 0 -v ./engine/filtertest
 
 .PHONY: histories
 histories: servers

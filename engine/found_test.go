@@ -17,7 +17,7 @@ import (
 	"github.com/ambit-iam/ambit/engine/enginetest"
 )
 
-// difference is what the engine and the reference say of one thing.
+// difference is what the engine and the reference, or two engines, say of one thing.
 type difference struct {
 	state     *access.State
 	asked     enginetest.Asked
@@ -68,6 +68,13 @@ func answers(st *access.State, load load, asked enginetest.Asked) (got, want str
 		f, err := s.Filtered(q, asked.By)
 		selects, wantErr := r.Selects(q, asked.By)
 		return say(err == nil && f.Selects(*q.Record), err), say(selects, wantErr)
+	case "Explain":
+		// There is an origin exactly when Check allows (Rule EVAL-8).
+		e, err := s.Explain(q, -1)
+		d, wantErr := r.Check(q)
+		return say(fmt.Sprint(e.Decision, len(e.Origins) > 0), err), say(fmt.Sprint(d, d.Allowed), wantErr)
+	case "Apply":
+		return advanced(st, s, load, asked)
 	case "CheckAll":
 		var each, all []string
 		for _, a := range s.CheckAll(asked.Questions) {
@@ -79,6 +86,28 @@ func answers(st *access.State, load load, asked enginetest.Asked) (got, want str
 		return strings.Join(each, "\n"), strings.Join(all, "\n")
 	}
 	panic("internal error: no such thing to ask: " + asked.About)
+}
+
+// advanced says what a candidate that made the changes answers, and one that is
+// loaded after them.
+func advanced(st *access.State, s candidate, load load, asked enginetest.Asked) (got, want string) {
+	next, rev := enginetest.Clone(st), access.Revision(7)
+	var err error
+	for _, changes := range asked.Changes {
+		rev++
+		next.Apply(changes...)
+		if s, err = s.Advanced(changes, rev); err != nil {
+			break
+		}
+	}
+	fresh, freshErr := load(next, rev)
+	switch {
+	case freshErr != nil:
+		return "", ""
+	case err != nil:
+		return "error: " + err.Error(), everything(fresh, asked.Questions[0])
+	}
+	return everything(s, asked.Questions[0]), everything(fresh, asked.Questions[0])
 }
 
 // say is one text for what is answered alike.
@@ -258,12 +287,32 @@ func (b broken) Rule(x enginetest.Ruling) (bool, string, error) {
 	return may, by, err
 }
 
+func (b broken) Explain(q engine.Question, limit int) (engine.Explanation, error) {
+	e, err := b.candidate.Explain(q, limit)
+	if b.fault == "Explain" && q.Action == access.Delete {
+		e.Origins = nil
+	}
+	return e, err
+}
+
+// Advanced forgets that memberships end.
+func (b broken) Advanced(changes []access.Change, rev access.Revision) (candidate, error) {
+	if b.fault == "Apply" {
+		changes = slices.DeleteFunc(slices.Clone(changes), func(c access.Change) bool {
+			return c.Delete && c.Object.ObjectKind() == access.KindMembership
+		})
+	}
+	s, err := b.candidate.Advanced(changes, rev)
+	return broken{s, b.fault}, err
+}
+
 // What is found by chance is kept so that a test fails for as long as the engine has
 // the fault, and no longer.
 func TestRule_EVAL_12_EveryKindOfDifferenceIsKept(t *testing.T) {
 	for fault, form := range map[string]string{
 		"Load": ".json", "Check": ".yaml", "CheckAll": ".json", "Columns": ".yaml", "Columns, beyond what a case tells": ".json",
 		"Rights": ".yaml", "Rights, in error": ".json", "Who": ".yaml", "Filter": ".json", "Selects": ".json", "Ruling": ".yaml",
+		"Explain": ".json", "Apply": ".json",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			bad := func(st *access.State, rev access.Revision) (candidate, error) {
@@ -297,6 +346,7 @@ func TestRule_EVAL_12_EveryKindOfDifferenceIsKept(t *testing.T) {
 			} else {
 				require.Less(t, len(enginetest.Objects(kept[0].State)), before/2)
 				require.Less(t, len(kept[0].Asked.Questions), 6)
+				require.LessOrEqual(t, len(slices.Concat(kept[0].Asked.Changes...)), 1)
 			}
 			require.Equal(t, 1, len(kept)+len(tables))
 			require.True(t, stays(t, tables, kept, loaded), "without the fault it stays decided")

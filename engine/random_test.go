@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,9 @@ type candidate interface {
 	CheckAll([]engine.Question) []engine.Answer
 	// Filtered is the filter of the question, sorted by those columns.
 	Filtered(q engine.Question, by []string) (engine.Filter, error)
+	Explain(q engine.Question, limit int) (engine.Explanation, error)
+	// Advanced is the candidate after the changes.
+	Advanced(changes []access.Change, rev access.Revision) (candidate, error)
 }
 
 // load makes a candidate of an organisation.
@@ -127,6 +131,11 @@ func (s subject) Filter(q engine.Question, by []string) (engine.Reason, error) {
 	return f.Reason, err
 }
 
+func (s subject) Advanced(changes []access.Change, rev access.Revision) (candidate, error) {
+	next, err := s.Apply(changes, rev)
+	return subject{next}, err
+}
+
 func (s subject) Filtered(q engine.Question, by []string) (engine.Filter, error) {
 	return s.Snapshot.Filter(filterOf(q, by))
 }
@@ -136,6 +145,7 @@ type compared struct {
 	reasons                                       map[engine.Reason]int
 	ofImpersonator, timed, byHierarchy            int
 	columns, shown, rights, who, filtered, chosen int
+	explained, origins, advanced                  int
 	rulings                                       map[string][2]int // by what is asked: refused, allowed
 }
 
@@ -149,6 +159,7 @@ func (c *compared) add(o compared) {
 	c.ofImpersonator, c.timed, c.byHierarchy = c.ofImpersonator+o.ofImpersonator, c.timed+o.timed, c.byHierarchy+o.byHierarchy
 	c.columns, c.shown, c.rights, c.who = c.columns+o.columns, c.shown+o.shown, c.rights+o.rights, c.who+o.who
 	c.filtered, c.chosen = c.filtered+o.filtered, c.chosen+o.chosen
+	c.explained, c.origins, c.advanced = c.explained+o.explained, c.origins+o.origins, c.advanced+o.advanced
 }
 
 func newCompared() compared {
@@ -198,6 +209,13 @@ func compare(seed uint64, checks int, load load) (compared, *difference) {
 			return c, differ(st, load, *asking("CheckAll", batch...))
 		}
 	}
+	for i, q := range batch[:checks/5] {
+		e, err := s.Explain(q, -1)
+		if e.Decision != each[i] || each[i].Allowed != (len(e.Origins) > 0) || err == nil && each[i].Reason == engine.Unknown {
+			return c, differ(st, load, *asking("Explain", q))
+		}
+		c.explained, c.origins = c.explained+1, c.origins+len(e.Origins)
+	}
 	for range checks / 10 {
 		for _, compareOne := range []comparison{
 			compareColumns, compareRights, compareRuling,
@@ -216,7 +234,43 @@ func compare(seed uint64, checks int, load load) (compared, *difference) {
 			}
 		}
 	}
-	return c, nil
+	return c, compareAdvanced(p, st, s, load, &c)
+}
+
+// compareAdvanced compares the engine that made some changes with one that is loaded
+// after them.
+func compareAdvanced(p enginetest.Pick, st *access.State, s candidate, load load, c *compared) *difference {
+	asked := enginetest.Asked{About: "Apply"}
+	next := enginetest.Clone(st)
+	for range 2 + p(2) {
+		changes := enginetest.Changes(p, next)
+		next.Apply(changes...)
+		asked.Changes = append(asked.Changes, changes)
+		rev := 7 + access.Revision(len(asked.Changes))
+		fresh, err := load(next, rev)
+		if err != nil {
+			return differ(next, load, enginetest.Asked{About: "Load"})
+		}
+		if s, err = s.Advanced(changes, rev); err != nil {
+			asked.Questions = []engine.Question{enginetest.Question(p, next)}
+			return differ(st, load, asked)
+		}
+		for range 8 {
+			q := enginetest.Question(p, next)
+			if c.advanced++; everything(s, q) != everything(fresh, q) {
+				asked.Questions = []engine.Question{q}
+				return differ(st, load, asked)
+			}
+		}
+	}
+	return nil
+}
+
+// everything is all that the candidate says of the question.
+func everything(s candidate, q engine.Question) string {
+	return strings.Join([]string{
+		say(s.Check(q)), say(s.Explain(q, -1)), say(s.Columns(q)), say(s.Rights(q)), say(s.Who(q)), say(s.Filtered(q, nil)),
+	}, "\n")
 }
 
 func compareColumns(p enginetest.Pick, st *access.State, s candidate, r enginetest.Reference, c *compared) *enginetest.Asked {
@@ -361,6 +415,7 @@ func TestRule_EVAL_12_EngineAndReferenceAgreeOnRandomQuestions(t *testing.T) {
 		total, all.reasons, all.ofImpersonator, all.timed, all.byHierarchy)
 	t.Logf("%d questions about columns (%d of them open), %d rights, %d users who may, %d records filtered (%d selected)",
 		all.columns, all.shown, all.rights, all.who, all.filtered, all.chosen)
+	t.Logf("%d questions explained (by %d origins), %d put to an engine that made changes and to a new one", all.explained, all.origins, all.advanced)
 	t.Logf("rulings, refused and allowed: %v", all.rulings)
 	if total < 10_000 {
 		return
@@ -379,6 +434,8 @@ func TestRule_EVAL_12_EngineAndReferenceAgreeOnRandomQuestions(t *testing.T) {
 	require.Greater(t, all.rights, total/200)
 	require.Greater(t, all.who, total/500)
 	require.Greater(t, all.chosen, all.filtered/10)
+	require.Greater(t, all.origins, all.explained/20)
+	require.Greater(t, all.advanced, total/30)
 	for asks, n := range all.rulings {
 		require.Greater(t, min(n[0], n[1]), total/20_000, "%s: refused, allowed %v", asks, n)
 	}

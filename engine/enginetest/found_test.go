@@ -57,6 +57,7 @@ func TestADifferenceIsKeptAsItIs(t *testing.T) {
 		x := RandomRuling(p, st)
 		k := Kept{Name: fmt.Sprint("seed-", seed), Seed: seed, State: st, Asked: Asked{
 			About: "Check", Questions: []engine.Question{Question(p, st), Question(p, st)}, By: []string{"c1"}, Ruling: &x,
+			Changes: [][]access.Change{Changes(p, st), Changes(p, st)},
 		}}
 		_, err := k.Keep(dir)
 		require.NoError(t, err)

@@ -15,13 +15,16 @@ import (
 // Asked is what was put to the engine and to the reference. Which fields count goes
 // by what it is about.
 type Asked struct {
-	// About is Load, Check, CheckAll, Columns, Rights, Who, Filter, Selects or Ruling.
+	// About is Load, Check, CheckAll, Columns, Rights, Who, Filter, Selects, Ruling,
+	// Explain, or Apply, in which both are the engine: advanced and loaded anew.
 	About string
 	// Questions are one, or for CheckAll all of them, in order; none for Load.
 	Questions []engine.Question `json:"-"`
 	// By are the columns by which a filter's records are sorted (Filter, Selects).
 	By     []string `json:",omitempty"`
 	Ruling *Ruling  `json:",omitempty"`
+	// Changes are made first, one changeset after another (Apply).
+	Changes [][]access.Change `json:"-"`
 }
 
 // Kept is a difference that was found, with its organisation as it is: for what a
@@ -38,6 +41,7 @@ type keptFile struct {
 	Kept
 	Questions []keptQuestion
 	Objects   []keptObject
+	Changes   [][]keptObject `json:",omitempty"`
 }
 
 // keptQuestion has the action as a number, for there are questions about none.
@@ -47,8 +51,35 @@ type keptQuestion struct {
 }
 
 type keptObject struct {
+	Delete bool `json:",omitempty"`
 	Kind   access.Kind
 	Object json.RawMessage
+}
+
+func keptChanges(changes []access.Change) (out []keptObject, err error) {
+	for _, c := range changes {
+		b, err := json.Marshal(c.Object)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, keptObject{c.Delete, c.Object.ObjectKind(), b})
+	}
+	return out, nil
+}
+
+func readChanges(objects []keptObject) (out []access.Change, err error) {
+	for _, o := range objects {
+		read, ok := readers[o.Kind]
+		if !ok {
+			return nil, fmt.Errorf("%v is no object of an organisation", o.Kind)
+		}
+		object, err := read(o.Object)
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", o.Kind, err)
+		}
+		out = append(out, access.Change{Delete: o.Delete, Object: object})
+	}
+	return out, nil
 }
 
 // Keep writes the difference into the folder, and returns its file.
@@ -57,12 +88,20 @@ func (k Kept) Keep(dir string) (string, error) {
 	for _, q := range k.Asked.Questions {
 		f.Questions = append(f.Questions, keptQuestion{q, uint8(q.Action)})
 	}
-	for _, o := range append([]access.Object{k.State.Environment}, Objects(k.State)...) {
-		b, err := json.Marshal(o)
+	all := []access.Change{access.Put(k.State.Environment)}
+	for _, o := range Objects(k.State) {
+		all = append(all, access.Put(o))
+	}
+	var err error
+	if f.Objects, err = keptChanges(all); err != nil {
+		return "", err
+	}
+	for _, changes := range k.Asked.Changes {
+		set, err := keptChanges(changes)
 		if err != nil {
 			return "", err
 		}
-		f.Objects = append(f.Objects, keptObject{o.ObjectKind(), b})
+		f.Changes = append(f.Changes, set)
 	}
 	out, err := json.MarshalIndent(f, "", " ")
 	if err != nil {
@@ -103,16 +142,17 @@ func readKept(file string) (Kept, error) {
 	}
 	f.Name = strings.TrimSuffix(filepath.Base(file), ".json")
 	f.State = access.NewState(environment)
-	for _, o := range f.Objects {
-		read, ok := readers[o.Kind]
-		if !ok {
-			return Kept{}, fmt.Errorf("%v is no object of an organisation", o.Kind)
-		}
-		put, err := read(o.Object)
+	all, err := readChanges(f.Objects)
+	if err != nil {
+		return Kept{}, err
+	}
+	f.State.Apply(all...)
+	for _, set := range f.Changes {
+		changes, err := readChanges(set)
 		if err != nil {
-			return Kept{}, fmt.Errorf("%v: %w", o.Kind, err)
+			return Kept{}, err
 		}
-		f.State.Apply(access.Put(put))
+		f.Asked.Changes = append(f.Asked.Changes, changes)
 	}
 	for _, q := range f.Questions {
 		q.Question.Action = access.Action(q.Action)

@@ -39,6 +39,21 @@ func ShrinkAsked(a Asked, differs func(Asked) bool) Asked {
 			i++
 		}
 	}
+	for i := 0; i < len(a.Changes); {
+		next := a
+		if next.Changes = slices.Delete(slices.Clone(a.Changes), i, i+1); !try(next) {
+			i++
+		}
+	}
+	for i := range a.Changes {
+		for j := 0; j < len(a.Changes[i]); {
+			next := a
+			next.Changes = slices.Clone(a.Changes)
+			if next.Changes[i] = slices.Delete(slices.Clone(a.Changes[i]), j, j+1); !try(next) {
+				j++
+			}
+		}
+	}
 	for i := range a.Questions {
 		for _, less := range []func(*engine.Question){
 			func(q *engine.Question) { q.Impersonator = "" },
