@@ -108,6 +108,121 @@ func alone(t *testing.T, st *access.State, q engine.Question, e engine.Explanati
 	}
 }
 
+// What is not listed gives nothing: where it is the only thing left, Check denies.
+func TestRule_EVAL_8_NothingIsLeftOut(t *testing.T) {
+	assignments, shares, reports := 0, 0, 0
+	for seed := range uint64(300) {
+		p := pick(seed)
+		st := enginetest.Organisation(p)
+		s, err := engine.New(st, 1)
+		require.NoError(t, err)
+		for range 60 {
+			q := enginetest.Question(p, st)
+			q.Impersonator, q.Columns = "", nil
+			e, err := s.Explain(q, -1)
+			if err != nil || !e.Allowed {
+				continue
+			}
+			listed, sharedWith, reporting := listed(e)
+			denies := func(what any, only *access.State) {
+				d, err := enginetest.Reference{State: only}.Check(q)
+				require.NoError(t, err)
+				if d.Allowed {
+					require.Fail(t, "what is no origin allows alone", "seed %d: %v\n%s%s", seed, what, e, show(only, q))
+				}
+			}
+			none := enginetest.Clone(st)
+			none.Assignments, none.Shares = map[access.AssignmentID]access.Assignment{}, map[access.ShareKey]access.Share{}
+			for id, a := range st.Assignments {
+				if !listed[id] {
+					assignments++
+					only := *none
+					only.Assignments = map[access.AssignmentID]access.Assignment{id: a}
+					denies(a, &only)
+				}
+			}
+			// A share and a report rest on a privilege that does not reach by itself.
+			held := enginetest.Clone(none)
+			origins := map[access.AssignmentID]bool{}
+			for _, o := range e.Origins {
+				if o.Source != nil {
+					origins[o.Source.Assignment] = true
+				}
+			}
+			for id, a := range st.Assignments {
+				if !origins[id] {
+					held.Assignments[id] = a
+				}
+			}
+			held.Environment.Hierarchy = nil
+			if d, _ := (enginetest.Reference{State: held}).Check(q); d.Allowed {
+				continue // by ownership, say
+			}
+			for k, share := range st.Shares {
+				if q.Record != nil && k.Record == q.Record.ID && k.Table == q.Table && !sharedWith[k.Principal] {
+					shares++
+					only := *held
+					only.Shares = map[access.ShareKey]access.Share{k: share}
+					denies(share, &only)
+				}
+			}
+			if q.Record == nil || st.Environment.Hierarchy == nil {
+				continue
+			}
+			// Shares that give the user access by themselves go; the reports' stay.
+			cut := enginetest.Clone(held)
+			cut.Shares = map[access.ShareKey]access.Share{}
+			for k, share := range st.Shares {
+				if !sharedWith[k.Principal] {
+					cut.Shares[k] = share
+				}
+			}
+			if d, _ := (enginetest.Reference{State: cut}).Check(q); d.Allowed {
+				require.Fail(t, "shares that are no origins allow", "seed %d: %s%s", seed, e, show(cut, q))
+			}
+			cut.Environment.Hierarchy = st.Environment.Hierarchy
+			for id, u := range st.Users {
+				if reporting[id] {
+					u.Manager, u.Position = "", ""
+					cut.Users[id] = u
+				} else if u.Manager != "" || u.Position != "" {
+					reports++
+				}
+			}
+			denies("reports that are no origins", cut)
+		}
+	}
+	t.Logf("%d assignments, %d shares, %d reports", assignments, shares, reports)
+	require.Greater(t, assignments, 10_000)
+	require.Greater(t, shares, 50)
+	require.Greater(t, reports, 500)
+}
+
+// listed are the assignments that the explanation names, with whom the shares are
+// that it names, and who passes access up.
+func listed(e engine.Explanation) (map[access.AssignmentID]bool, map[access.Principal]bool, map[access.UserID]bool) {
+	assignments, sharedWith, reporting := map[access.AssignmentID]bool{}, map[access.Principal]bool{}, map[access.UserID]bool{}
+	for _, src := range e.Privileges {
+		assignments[src.Assignment] = true
+	}
+	origins := e.Origins
+	for _, r := range e.Requires {
+		origins = append(slices.Clip(origins), r.Origins...)
+	}
+	for _, o := range origins {
+		if o.Source != nil {
+			assignments[o.Source.Assignment] = true
+		}
+		if o.Share != nil {
+			sharedWith[o.Share.Principal] = true
+		}
+		if o.Report != nil {
+			reporting[access.UserID(o.Report.User.ID)] = true
+		}
+	}
+	return assignments, sharedWith, reporting
+}
+
 // facts lists every fact that Rule EVAL-9 speaks of, in the organisation: the
 // universe in which the sets must be minimal and complete.
 func facts(st *access.State, q engine.Question) []engine.Fact {
