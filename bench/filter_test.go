@@ -18,10 +18,10 @@ import (
 )
 
 // The application's table: a million records of 50,000 users and 5,000 teams in
-// 400 business units, with an index for each kind of access.
+// 10,000 business units, with an index for each kind of access.
 const (
 	filterRows  = 1_000_000
-	filterUnits = 400
+	filterUnits = 10_000
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -69,9 +69,15 @@ func someones(b *testing.B) (*engine.Snapshot, []access.UserID) {
 	add("corp:10", access.Basic, "unit-0", 4, 10)
 	add("corp:11", access.Local, "unit-7", 4, 10)
 	add("corp:12", access.Deep, "unit-7", 4, 10)    // a twentieth of the units
-	add("corp:13", access.Deep, "unit-2", 4, 10)    // a fifth
+	add("corp:13", access.Deep, "unit-2", 4, 10)    // a quarter
 	add("corp:14", access.Basic, "unit-0", 1000, 0) // in many teams
 	add("corp:15", access.Basic, "unit-0", 4, 5000) // with much shared
+	add("corp:16", access.Deep, "unit-1", 1000, 10) // in many teams, and with three quarters of the units
+	for _, unit := range []access.BusinessUnitID{"unit-2", "unit-3"} {
+		put(access.Assignment{
+			Environment: "e", ID: access.AssignmentID("corp:16 in " + unit), Role: access.RoleID(access.Deep.String()), Principal: access.UserID("corp:16").Principal(), BusinessUnit: unit,
+		})
+	}
 	s, err := engine.New(st, 1)
 	require.NoError(b, err)
 	return s, users

@@ -21,7 +21,7 @@ import (
 
 func main() {
 	var o options
-	parts := flag.String("parts", "sync,graph,load,change,check,throttle", "what to measure, of these")
+	parts := flag.String("parts", "sync,graph,load,change,check,filter,throttle", "what to measure, of these")
 	flag.StringVar(&o.ambit, "ambit", "bin/ambit", "the binary to measure")
 	flag.IntVar(&o.people, "people", 50_000, "how large a company to sync; a tenth as many groups, four memberships each")
 	flag.IntVar(&o.runs, "runs", 3, "how often the sync and its yardstick are run; the median counts")
@@ -52,7 +52,8 @@ func measure(ctx context.Context, o options, parts []string, to string) error {
 	var lines []line
 	for _, part := range parts {
 		f, ok := map[string]func(context.Context, options) ([]line, error){
-			"sync": measureSync, "graph": measureGraph, "load": measureLoad, "change": measureChange, "check": measureCheck, "throttle": measureThrottle,
+			"sync": measureSync, "graph": measureGraph, "load": measureLoad, "change": measureChange, "check": measureCheck, "filter": measureFilter,
+			"throttle": measureThrottle,
 		}[part]
 		if !ok {
 			return fmt.Errorf("unknown part %q", part)

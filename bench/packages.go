@@ -142,6 +142,27 @@ func measureCheck(ctx context.Context, _ options) ([]line, error) {
 	}, errors.Join(err1, err2, err3, err4, err5)
 }
 
+// measureFilter compares the queries with a filter's condition with those that
+// somebody would write by hand for the same rows.
+func measureFilter(ctx context.Context, _ options) ([]line, error) {
+	all, err := benchmarks(ctx, "github.com/ambit-iam/ambit/bench", "^BenchmarkFilterQuery$", "-benchtime", "1x")
+	if err != nil {
+		return nil, err
+	}
+	var lines []line
+	for _, on := range [][2]string{{"SQLite", "sqlite"}, {"PostgreSQL", "postgres"}} {
+		most, err := get(all, "BenchmarkFilterQuery/"+on[1], "by-hand")
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, line{
+			what:  "Of a million records, those that a user may read, all and the first fifty, by a filter's query on " + on[0] + ": the slowest of seven users, one of them in 1,000 teams and with 7,500 of 10,000 units",
+			ratio: fmt.Sprintf("%.2f × by hand", most), goal: 1.5, got: most,
+		})
+	}
+	return lines, nil
+}
+
 // measureThrottle compares reading Graph while it refuses with reading it in peace
 // and the waits that it imposed.
 func measureThrottle(ctx context.Context, _ options) ([]line, error) {
