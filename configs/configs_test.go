@@ -170,7 +170,7 @@ mapping: mapping.yaml
 				require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(block, "\n    ", "\n")[4:]+rest), 0o600))
 				c, err := Load(path)
 				require.NoError(t, err)
-				require.Len(t, c.Sources, 1)
+				require.NotEmpty(t, c.Sources)
 			})
 			shown[filepath.Base(page)]++
 		}
