@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	goldap "github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/require"
 
@@ -38,6 +39,9 @@ type server interface {
 	removeGroup(group string)
 	// reader reads it as the history does, direct without any faults.
 	reader() (reader, direct directory.Reader)
+	// comesBack tells whether a membership that ended may begin again: not where an
+	// answer as of earlier could be taken for what is so.
+	comesBack() bool
 	// spoil lets something go wrong until mend.
 	spoil(r *rand.Rand) (what string)
 	mend()
@@ -53,7 +57,7 @@ type world struct {
 	made    int
 	people  []string
 	groups  []string
-	members map[edge]bool // false: was, and never is again
+	members map[edge]bool // false: was; see comesBack
 	touched map[edge]bool // in this step
 }
 
@@ -105,7 +109,7 @@ func (w *world) edit() {
 		}
 	default:
 		e := edge{w.one(w.groups), w.one(w.people)}
-		if _, was := w.members[e]; !was {
+		if is, was := w.members[e]; !was || !is && w.server.comesBack() {
 			w.server.join(e.group, e.person)
 			w.members[e], w.touched[e] = true, true
 		}
@@ -213,13 +217,14 @@ type graphServer struct {
 	t       testing.TB
 	graph   *graphtest.Server
 	renames int
+	recent  bool // it never answers as of earlier
 }
 
 func newGraph(t testing.TB, r *rand.Rand) *graphServer {
 	g, err := graphtest.Start(t.TempDir(), graphtest.Options{PageSize: 2 + r.IntN(6), EdgesPerEntry: 1 + r.IntN(4)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close()) })
-	return &graphServer{t: t, graph: g}
+	return &graphServer{t: t, graph: g, recent: r.IntN(3) == 0}
 }
 
 func (g *graphServer) person(name string) {
@@ -244,12 +249,17 @@ func (g *graphServer) reader() (reader, direct directory.Reader) {
 	return graph(g.t, g.graph, graphtest.ClientSecret), graph(g.t, g.graph, graphtest.ClientSecret)
 }
 
+func (g *graphServer) comesBack() bool { return g.recent }
+
 func (g *graphServer) spoil(r *rand.Rand) string {
 	faults := []graphtest.Fault{
-		graphtest.EmptyPage(), graphtest.PageTwice(), graphtest.Shuffle(r.Uint64()), graphtest.Replay(), graphtest.Stale(1 + r.Int64N(8)),
-		graphtest.Contradict(r.Uint64()), graphtest.LoseRemovals(), graphtest.Gone(), graphtest.Expire(), graphtest.DeadLink(), graphtest.NoLink(),
+		graphtest.EmptyPage(), graphtest.PageTwice(), graphtest.Gone(), graphtest.Expire(), graphtest.DeadLink(), graphtest.NoLink(),
 		graphtest.Unauthorized(), graphtest.Challenge(), graphtest.ForeignLink("https://elsewhere.example"), graphtest.Circle(),
-		graphtest.Throttle(0), graphtest.Answer(200, "{}"), graphtest.Throttle(time.Hour),
+		graphtest.Throttle(0), graphtest.Answer(200, "{}"), graphtest.Throttle(time.Hour), graphtest.Unavailable(0), graphtest.Unavailable(time.Hour),
+	}
+	if !g.recent {
+		faults = append(faults,
+			graphtest.Shuffle(r.Uint64()), graphtest.Replay(), graphtest.Stale(1+r.Int64N(8)), graphtest.Contradict(r.Uint64()), graphtest.LoseRemovals())
 	}
 	if r.IntN(50) == 0 { // what the SDK is patient with costs seconds
 		faults = []graphtest.Fault{graphtest.Cut(), graphtest.Truncate(), graphtest.EmptyBody(), graphtest.GatewayTimeout()}
@@ -375,6 +385,8 @@ func (l *ldapServer) reader() (reader, direct directory.Reader) {
 	return l.make(l.proxy.URL), l.make(l.url)
 }
 
+func (l *ldapServer) comesBack() bool { return true }
+
 func (l *ldapServer) spoil(r *rand.Rand) string {
 	f := ldaptest.ProxyFault{After: r.IntN(30)}
 	what := "duplicate"
@@ -388,6 +400,9 @@ func (l *ldapServer) spoil(r *rand.Rand) string {
 	case n == 21 && l.restart != nil:
 		l.restart()
 		return "restart"
+	case n >= 23 && n < 27 && l.naming == "CN":
+		l.proxy.Rewrite(restored(r))
+		return "restored controller"
 	case n < 30:
 		codes := []uint16{
 			goldap.LDAPResultSizeLimitExceeded, goldap.LDAPResultTimeLimitExceeded, goldap.LDAPResultBusy, goldap.LDAPResultReferral, goldap.LDAPResultSuccess,
@@ -402,6 +417,21 @@ func (l *ldapServer) spoil(r *rand.Rand) string {
 	}
 	l.proxy.Arm(f)
 	return fmt.Sprint(what, " after ", f.After)
+}
+
+// restored makes a controller's database another one than it was.
+func restored(r *rand.Rand) ldaptest.Rewrite {
+	another := fmt.Sprintf("%016x", r.Uint64())
+	return func(_, answer *ber.Packet) []*ber.Packet {
+		return []*ber.Packet{ldaptest.EditEntry(answer, func(attributes []company.Attribute) []company.Attribute {
+			for i, a := range attributes {
+				if a.Name == "invocationId" {
+					attributes[i].Values = []string{another}
+				}
+			}
+			return attributes
+		})}
+	}
 }
 
 func (l *ldapServer) mend() {
