@@ -1,7 +1,11 @@
 package entra
 
 import (
+	"bytes"
 	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -14,6 +18,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/ambit-iam/ambit/directory"
 )
@@ -66,7 +71,7 @@ func newCredential(c Config, w *wire) (*credential, error) {
 					return nil, fmt.Errorf("certificate_password: %w", err)
 				}
 			}
-			certificates, key, err := azidentity.ParseCertificates(value, password)
+			certificates, key, err := certificate(value, password)
 			if err != nil {
 				return nil, fmt.Errorf("client_certificate: %w", err)
 			}
@@ -92,6 +97,22 @@ func newCredential(c Config, w *wire) (*credential, error) {
 		}
 		return azidentity.NewManagedIdentityCredential(managed)
 	}}, nil
+}
+
+// certificate reads a certificate with its chain and key: PEM, or PKCS#12 with its
+// password, of which azidentity cannot read what OpenSSL 3 writes.
+func certificate(value, password []byte) ([]*x509.Certificate, crypto.PrivateKey, error) {
+	if bytes.Contains(value, []byte("-----BEGIN ")) {
+		return azidentity.ParseCertificates(value, nil)
+	}
+	key, own, chain, err := pkcs12.DecodeChain(value, string(password))
+	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
+		return nil, nil, errors.New("certificate_password is not that of the PKCS#12 file")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("neither PEM nor PKCS#12 with one certificate and its key: %w", err)
+	}
+	return append([]*x509.Certificate{own}, chain...), key, nil
 }
 
 // GetToken gives a token, from the SDK's cache while it lasts.

@@ -20,8 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/ambit-iam/ambit/connectors/entra/graphtest"
 	"github.com/ambit-iam/ambit/connectors/sourcetest"
@@ -135,12 +137,19 @@ func TestRule_GRAPH_2_each_credential_is_explicit(t *testing.T) {
 	server := few(t)
 	certificate, file := clientCertificate(t)
 	server.TrustCertificate(certificate)
+	password := secretFile(t, "of the container")
 	server.TrustFederated("a-token-of-the-platform")
 	t.Setenv("IDENTITY_ENDPOINT", server.URL+"/msi/token")
 	t.Setenv("IDENTITY_HEADER", graphtest.ClientSecret)
 	for name, edit := range map[string]func(*Config){
 		"client secret":      func(*Config) {},
 		"client certificate": func(c *Config) { c.ClientSecret, c.ClientCertificate = "", file },
+		"PKCS#12 as OpenSSL 3 writes it": func(c *Config) {
+			c.ClientSecret, c.ClientCertificate, c.CertificatePassword = "", pkcs12File(t, pkcs12.Modern, file), password
+		},
+		"PKCS#12 as Windows wrote it": func(c *Config) {
+			c.ClientSecret, c.ClientCertificate, c.CertificatePassword = "", pkcs12File(t, pkcs12.LegacyDES, file), password
+		},
 		"workload identity": func(c *Config) {
 			ref := secretFile(t, "a-token-of-the-platform")
 			c.ClientSecret, c.WorkloadIdentity = "", strings.TrimPrefix(string(ref), "file:")
@@ -156,6 +165,9 @@ func TestRule_GRAPH_2_each_credential_is_explicit(t *testing.T) {
 		})
 	}
 	for name, edit := range map[string]func(*Config){
+		"a password that is not the container's": func(c *Config) {
+			c.ClientSecret, c.ClientCertificate, c.CertificatePassword = "", pkcs12File(t, pkcs12.Modern, file), secretFile(t, "forged")
+		},
 		"a certificate that is not registered": func(c *Config) { _, c.ClientCertificate = clientCertificate(t); c.ClientSecret = "" },
 		"a federated token that is not trusted": func(c *Config) {
 			c.ClientSecret, c.WorkloadIdentity = "", strings.TrimPrefix(string(secretFile(t, "forged")), "file:")
@@ -188,6 +200,20 @@ func clientCertificate(t testing.TB) (*x509.Certificate, secret.Ref) {
 	content := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	return parsed, secret.Ref("file:" + path)
+}
+
+// pkcs12File puts the certificate and key of a PEM file into a PKCS#12 one.
+func pkcs12File(t testing.TB, as *pkcs12.Encoder, from secret.Ref) secret.Ref {
+	t.Helper()
+	content, err := from.Resolve()
+	require.NoError(t, err)
+	certificates, key, err := azidentity.ParseCertificates(content, nil)
+	require.NoError(t, err)
+	content, err = as.Encode(key, certificates[0], nil, "of the container")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "client.p12")
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	return secret.Ref("file:" + path)
 }
 
 func TestRule_GRAPH_3_what_is_missing_is_named(t *testing.T) {
