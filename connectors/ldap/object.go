@@ -204,7 +204,7 @@ func (s *shape) add(e *entry, page *directory.Page) error {
 		page.Problems = append(page.Problems, directory.Problem{DN: dn, Text: a.name + ": " + what})
 	}
 	if s.stamps != nil {
-		s.stamps.see(e)
+		s.stamps.see(e, s.ids.of(e))
 	}
 	if s.seen != nil {
 		s.seen[s.ids.of(e)] = struct{}{}

@@ -62,6 +62,9 @@ type cursor struct {
 	Newest string `json:"newest,omitempty"`
 	// Log is up to where the log of changes was read, if there is one.
 	Log *position `json:"log,omitempty"`
+	// Witnesses are the entries that were changed last. One that is not as new any more
+	// shows that the server was put back.
+	Witnesses []witness `json:"witnesses,omitempty"`
 	// Dynamic are the ids of the groups whose members are found by a search.
 	Dynamic []directory.ObjectID `json:"dynamic,omitempty"`
 }
@@ -274,27 +277,19 @@ func (s *Source) full(r *round, attributes []string, last cursor, method string)
 	if err := r.start(directory.Full); err != nil {
 		return err
 	}
-	began := s.now()
-	var newest time.Time
-	dated := dates(method)
+	seen := &stamps{now: s.now()}
 	for _, p := range s.parts(attributes) {
 		if dates(method) {
-			p.shape.stamps = &stamps{}
+			p.shape.stamps = seen
 		}
 		if err := r.read(p, p.filter); err != nil {
 			return p.of(err)
 		}
-		if dates(method) {
-			dated = dated && !p.shape.stamps.missing
-			if p.shape.stamps.newest.After(newest) {
-				newest = p.shape.stamps.newest
-			}
-		}
 	}
-	// What changed while it was read may not have been.
 	next := cursor{Identity: last.Identity, Full: s.now()}
-	if dated && !newest.IsZero() {
-		next.Newest = newest.Add(began.Sub(s.now())).UTC().Format(generalizedTime)
+	if !seen.missing && len(seen.newest) > 0 {
+		mark := seen.mark(s.now()).UTC().Truncate(time.Second)
+		next.Newest, next.Witnesses = mark.Format(generalizedTime), seen.witnesses(mark)
 	}
 	return s.finish(r, attributes, directory.Page{}, last, next)
 }

@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -391,6 +392,82 @@ func TestRule_LDAP_3_the_method_is_chosen_by_what_the_server_offers(t *testing.T
 		c.Changes = other
 		require.Equal(t, directory.Full, follow(t, c).Mode)
 	}
+}
+
+// stamp changes an attribute at a time that the server's clock would have told.
+func (w writer) stamp(dn, attribute, value string, at time.Time) {
+	w.t.Helper()
+	request := ldap.NewModifyRequest(dn, []ldap.Control{ldap.NewControlString("1.3.6.1.4.1.4203.666.5.12", true, "")}) // OpenLDAP's Relax Rules
+	request.Replace(attribute, []string{value})
+	request.Replace("modifyTimestamp", []string{at.UTC().Format(generalizedTime)})
+	require.NoError(w.t, w.conn.Modify(request))
+}
+
+func TestRule_LDAP_25_timestamps_that_a_clock_ahead_has_left(t *testing.T) {
+	const somebody = "uid=u000002,ou=people,dc=example,dc=com"
+	for name, ahead := range map[string]time.Duration{"a server's that was two hours ahead": 2 * time.Hour, "of years to come": 4 * 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			s := rig.StartPlainSlapd(t, company.Large(100).WriteLDIF)
+			w := write(t, s)
+			w.stamp(somebody, "mail", "ahead@contoso.example", time.Now().Add(ahead))
+			f := follow(t, reading(t, s))
+			for i, dn := range []string{"uid=u000003,ou=people,dc=example,dc=com", "uid=u000004,ou=people,dc=example,dc=com", somebody} {
+				w.stamp("uid=u000005,ou=people,dc=example,dc=com", "mail", fmt.Sprintf("n%d@contoso.example", i), time.Now().Add(ahead))
+				f.next()
+				require.Equal(t, directory.Delta, f.Mode)
+				w.set(dn, "mail", fmt.Sprintf("n%d@contoso.example", i))
+				f.next()
+				require.Equal(t, directory.Delta, f.Mode)
+				f.asRead()
+			}
+		})
+	}
+	t.Run("and Ambit's was, too", func(t *testing.T) {
+		s := rig.StartPlainSlapd(t, company.Large(100).WriteLDIF)
+		w, f := write(t, s), follow(t, reading(t, s))
+		f.source.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+		w.stamp(somebody, "mail", "ahead@contoso.example", f.source.now())
+		f.next()
+		require.Equal(t, directory.Delta, f.Mode)
+		f.source.now = time.Now
+		w.set("uid=u000003,ou=people,dc=example,dc=com", "mail", "third@contoso.example")
+		f.next()
+		require.Equal(t, directory.Full, f.Mode)
+		f.asRead()
+		f.next()
+		require.Equal(t, directory.Delta, f.Mode)
+	})
+}
+
+func TestRule_LDAP_25_a_server_that_was_restored_from_a_backup(t *testing.T) {
+	s := rig.StartPlainSlapd(t, func(w io.Writer) error {
+		var ldif bytes.Buffer
+		if err := company.Small().WriteLDIF(&ldif); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, strings.ReplaceAll(ldif.String(), "\n\n", "\nmodifyTimestamp: 20260101000000Z\n\n"))
+		return err
+	})
+	data, backup := filepath.Join(s.Dir, "db", "data.mdb"), filepath.Join(t.TempDir(), "data.mdb")
+	copyTo := func(from, to string) {
+		b, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, b, 0o600))
+	}
+	s.Restart(t, func() { copyTo(data, backup) })
+	f := follow(t, reading(t, s))
+	write(t, s).set(employeeDN, "mail", "later@contoso.example")
+	f.next()
+	require.Equal(t, directory.Delta, f.Mode)
+	require.Contains(t, text(f.Round), "later@")
+	s.Restart(t, func() { copyTo(backup, data) })
+	write(t, s).set("cn="+company.Small().Groups[0].Name+",ou=groups,dc=example,dc=com", "description", "of today")
+	f.next()
+	require.Equal(t, directory.Full, f.Mode)
+	require.NotContains(t, text(f.Round), "later@")
+	f.asRead()
+	f.next()
+	require.Equal(t, directory.Delta, f.Mode)
 }
 
 func TestRule_LDAP_25_timestamps_and_a_list_of_ids(t *testing.T) {
