@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -125,7 +126,11 @@ func (s *Server) evaluate(ctx context.Context, env access.EnvironmentID, e AuthZ
 	if err != nil {
 		return AuthZENDecision{}, err
 	}
-	d, err := snapshot.Check(asked)
+	return s.decide(env, snapshot, asked)
+}
+
+func (s *Server) decide(env access.EnvironmentID, snapshot *engine.Snapshot, q engine.Question) (AuthZENDecision, error) {
+	d, err := snapshot.Check(q)
 	if s.count(env, d, err); err != nil {
 		return AuthZENDecision{}, err
 	}
@@ -184,8 +189,9 @@ type authzenBatchOutput struct {
 	}
 }
 
-// evaluations answers each item; what an item leaves out, the request's own
-// members give. An item that cannot be judged is denied, with the error beside it.
+// evaluations answers each item, all of one state at one instant; what an item
+// leaves out, the request's own members give. An item that cannot be judged is
+// denied, with the error beside it.
 func (s *Server) evaluations(ctx context.Context, in *struct {
 	EnvironmentPath
 	Body authzenBatch
@@ -197,23 +203,23 @@ func (s *Server) evaluations(ctx context.Context, in *struct {
 		out.Body.Decision, out.Body.Context = &d.Decision, d.Context
 		return out, err
 	}
-	for _, e := range in.Body.Evaluations {
-		if e.Subject == nil {
-			e.Subject = in.Body.Subject
+	list, faults := make([]Question, len(in.Body.Evaluations)), make([]error, len(in.Body.Evaluations))
+	for i, e := range in.Body.Evaluations {
+		list[i], faults[i] = e.or(in.Body.AuthZENEvaluation).question()
+	}
+	asked, snapshot, on, err := s.askAll(ctx, in.Environment, list, faults, Moment{})
+	if err != nil {
+		return nil, err
+	}
+	for i, q := range asked {
+		var d AuthZENDecision
+		err := faults[i]
+		if err == nil {
+			d, err = s.decide(in.Environment, snapshot, q)
 		}
-		if e.Action == nil {
-			e.Action = in.Body.Action
-		}
-		if e.Resource == nil {
-			e.Resource = in.Body.Resource
-		}
-		if e.Context == nil {
-			e.Context = in.Body.Context
-		}
-		d, err := s.evaluate(ctx, in.Environment, e)
 		if err != nil {
 			p := s.problemOf(ctx, err)
-			d = AuthZENDecision{Context: &authzenContext{Error: &authzenError{Status: p.Status, Message: p.Detail}}}
+			d = AuthZENDecision{Context: &authzenContext{Revision: on.Revision, Error: &authzenError{Status: p.Status, Message: p.Detail}}}
 		}
 		out.Body.Evaluations = append(out.Body.Evaluations, d)
 		if in.Body.Options.Semantic == denyOnFirstDeny && !d.Decision || in.Body.Options.Semantic == permitOnFirstPermit && d.Decision {
@@ -221,4 +227,12 @@ func (s *Server) evaluations(ctx context.Context, in *struct {
 		}
 	}
 	return out, nil
+}
+
+// or is the evaluation with what it leaves out as others have it.
+func (e AuthZENEvaluation) or(others AuthZENEvaluation) AuthZENEvaluation {
+	return AuthZENEvaluation{
+		Subject: cmp.Or(e.Subject, others.Subject), Action: cmp.Or(e.Action, others.Action),
+		Resource: cmp.Or(e.Resource, others.Resource), Context: cmp.Or(e.Context, others.Context),
+	}
 }

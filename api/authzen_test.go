@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -185,4 +186,44 @@ func TestAuthZENContext(t *testing.T) {
 	require.Len(t, many.Evaluations, 2)
 	require.False(t, many.Evaluations[0].Decision, "an item without a context has the request's")
 	require.True(t, many.Evaluations[1].Decision)
+}
+
+// TestRule_EVAL_12_a_batch_is_of_one_state takes a role away as soon as a batch has
+// looked at the state, and lets the hour pass for which it was given.
+func TestRule_EVAL_12_a_batch_is_of_one_state(t *testing.T) {
+	w := newWorld(t)
+	given := access.Assignment{
+		Environment: sales, ID: "dora-manages", Role: "manager", Principal: access.UserID("dir:dora").Principal(), BusinessUnit: "emea",
+		Window: access.Window{End: access.Instant(w.tenant.Now().Add(time.Hour))}, ManagedBy: access.ByAPI,
+	}
+	w.put(given)
+	before, views, taken := w.tenant.Revision(), 0, make(chan struct{})
+	w.viewed = func() {
+		w.pass(2 * time.Hour)
+		if views++; views == 1 {
+			go func() { // the commit waits for those who look
+				defer close(taken)
+				given.Role = "salesperson"
+				w.put(given)
+			}()
+		}
+	}
+	var got struct {
+		Evaluations []struct {
+			Decision bool
+			Context  struct{ Revision access.Revision }
+		}
+	}
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluations", object{
+		"subject": object{"type": "user", "id": "dora"}, "action": object{"name": "delete"}, "resource": object{"type": "account"},
+		"evaluations": []object{{}, {"subject": object{"type": "user", "id": "nobody"}}, {"action": object{"name": "dance"}}, {}},
+	}).into(t, &got)
+	<-taken
+	require.Equal(t, 1, views, "the state is looked at once")
+	require.Greater(t, w.tenant.Revision(), before)
+	require.Len(t, got.Evaluations, 4)
+	for i, e := range got.Evaluations {
+		require.Equal(t, i == 0 || i == 3, e.Decision, "item %d", i)
+		require.Equal(t, before, e.Context.Revision, "item %d", i)
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/model"
-	"github.com/ambit-iam/ambit/tenant"
 )
 
 func (s *Server) decisionRoutes() {
@@ -161,34 +160,12 @@ func (s *Server) checkAll(ctx context.Context, in *struct {
 },
 ) (*struct{ Body Answers }, error) {
 	list := in.Body.Questions
-	for i, q := range list {
-		self, err := s.mayAsk(ctx, in.Environment, q.User, q.Impersonator)
-		if err != nil {
-			return nil, err
-		}
-		if self != "" {
-			list[i].User = string(self)
-		}
-	}
-	asked, faults := make([]engine.Question, len(list)), make([]error, len(list))
-	var snapshot *engine.Snapshot
-	var instant time.Time
-	err := s.view(ctx, in.Environment, in.Body.Moment, func(v tenant.View, at time.Time) error {
-		state, err := v.State(in.Environment)
-		if err != nil {
-			return err
-		}
-		for i, q := range list {
-			asked[i], faults[i] = question(state, at, q)
-		}
-		instant = at
-		snapshot, err = v.Snapshot(in.Environment)
-		return err
-	})
+	faults := make([]error, len(list))
+	asked, snapshot, on, err := s.askAll(ctx, in.Environment, list, faults, in.Body.Moment)
 	if err != nil {
 		return nil, err
 	}
-	out := &struct{ Body Answers }{Answers{Answers: make([]OneAnswer, len(list)), Answered: in.Body.answered(instant, snapshot.Revision())}}
+	out := &struct{ Body Answers }{Answers{Answers: make([]OneAnswer, len(list)), Answered: on}}
 	for i, a := range snapshot.CheckAll(asked) {
 		if faults[i] != nil {
 			a = engine.Answer{Err: faults[i]}

@@ -44,6 +44,9 @@ type world struct {
 	sync   api.Synchronizer
 	// answerable is why no environment is answered for.
 	answerable error
+	// viewed, if set, is called once for each time that a question looks at the newest
+	// state, while it does.
+	viewed func()
 }
 
 const audience = "ambit-test"
@@ -92,7 +95,13 @@ func (w *world) serve(over api.Store, log io.Writer) {
 	}
 	var err error
 	w.api, err = api.New(api.Options{
-		Tenant: w.tenant, Store: over, Sync: w.sync, Version: "test", Logger: logger, Answerable: func(env access.EnvironmentID, at time.Time) error { return w.answerable },
+		Tenant: w.tenant, Store: over, Sync: w.sync, Version: "test", Logger: logger,
+		Answerable: func(access.EnvironmentID, time.Time) error {
+			if w.viewed != nil {
+				w.viewed()
+			}
+			return w.answerable
+		},
 		Authentication: &api.Authentication{
 			Issuer: w.issuer.URL, Audience: audience, Algorithms: []string{"ES256"}, UserClaim: "preferred_username", Source: w.source, CAFile: w.issuer.CAFile,
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -150,4 +151,37 @@ func (s *Server) ask(ctx context.Context, env access.EnvironmentID, q Asked) (as
 		return err
 	})
 	return asked, snapshot, err
+}
+
+// askAll does the same with several questions, which are all about one view. It
+// leaves those out that have a fault, and adds the faults of what a question names.
+func (s *Server) askAll(ctx context.Context, env access.EnvironmentID, list []Question, faults []error, m Moment) (asked []engine.Question, snapshot *engine.Snapshot, on Answered, err error) {
+	list = slices.Clone(list)
+	for i, q := range list {
+		self, err := s.mayAsk(ctx, env, q.User, q.Impersonator)
+		if err != nil {
+			return nil, nil, Answered{}, err
+		}
+		if self != "" {
+			list[i].User = string(self)
+		}
+	}
+	asked = make([]engine.Question, len(list))
+	err = s.view(ctx, env, m, func(v tenant.View, at time.Time) error {
+		state, err := v.State(env)
+		if err != nil {
+			return err
+		}
+		for i, q := range list {
+			if faults[i] == nil {
+				asked[i], faults[i] = question(state, at, q)
+			}
+		}
+		if snapshot, err = v.Snapshot(env); err != nil {
+			return err
+		}
+		on = m.answered(at, snapshot.Revision())
+		return nil
+	})
+	return asked, snapshot, on, err
 }
