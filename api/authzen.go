@@ -17,8 +17,8 @@ import (
 // a resource's type is a table, with the properties owner and business_unit, or
 // "privilege" for a miscellaneous one, named by its id. An action's property
 // columns names the columns that a create or write sets. The context's members
-// channel and impersonator are those of a Question; whatever else it has is let
-// pass, the time too (Rule JIT-26).
+// channel and impersonator are those of a Question, at_least and revision those of a
+// Moment; whatever else it has is let pass, the time too (Rule JIT-26).
 
 // authzenEntity is a subject or resource.
 // Properties that Ambit does not judge by are let pass.
@@ -46,6 +46,17 @@ type authzenCircumstances struct {
 	_            struct{}       `additionalProperties:"true"`
 	Channel      engine.Channel `json:"channel,omitempty"`
 	Impersonator string         `json:"impersonator,omitempty"`
+
+	AtLeast  access.Revision `json:"at_least,omitempty" minimum:"0" doc:"decide on this revision or a newer one"`
+	Revision access.Revision `json:"revision,omitempty" minimum:"0" doc:"decide on exactly this revision; windows are judged now"`
+}
+
+// moment is the one that the context names; absent, it names none.
+func (c *authzenCircumstances) moment() Moment {
+	if c == nil {
+		return Moment{}
+	}
+	return Moment{AtLeast: c.AtLeast, Revision: c.Revision}
 }
 
 // AuthZENEvaluation is one question in the words of AuthZEN.
@@ -66,6 +77,7 @@ type authzenContext struct {
 	Reason         engine.Reason   `json:"reason,omitempty"`
 	OfImpersonator bool            `json:"of_impersonator,omitempty"`
 	Revision       access.Revision `json:"revision,omitempty"`
+	Hypothetical   bool            `json:"hypothetical,omitempty" doc:"the context named the revision: not for enforcement"`
 	ValidUntil     time.Time       `json:"valid_until,omitzero"`
 	Error          *authzenError   `json:"error,omitempty"`
 }
@@ -84,10 +96,10 @@ const (
 
 func (s *Server) authzenRoutes() {
 	const pdp, api = "/pdp/{environment}", "/access/v1/"
-	route := func(path string) Route { return Route{"POST", pdp + api + path, model.TableDecision, access.Read} }
+	route := func(path string) Route { return Route{"POST", pdp + api + path, "", 0} }
 	handle(s, route("evaluation"), "authzen-evaluation", "AuthZEN: one decision", s.evaluation)
 	handle(s, route("evaluations"), "authzen-evaluations", "AuthZEN: several decisions", s.evaluations)
-	handle(s, route("search/subject"), "authzen-search-subject", "AuthZEN: the users who may do an action on a resource", s.searchSubject)
+	handle(s, Route{"POST", pdp + api + "search/subject", model.TableDecision, access.Read}, "authzen-search-subject", "AuthZEN: the users who may do an action on a resource", s.searchSubject)
 	handle(s, route("search/resource"), "authzen-search-resource", "AuthZEN: the registered records that a subject may act on", s.searchResource)
 	handle(s, route("search/action"), "authzen-search-action", "AuthZEN: the actions that a subject may do", s.searchAction)
 	s.mux.HandleFunc("GET /.well-known/authzen-configuration"+pdp, func(w http.ResponseWriter, r *http.Request) {
@@ -122,27 +134,34 @@ func (s *Server) evaluate(ctx context.Context, env access.EnvironmentID, e AuthZ
 	if err != nil {
 		return AuthZENDecision{}, err
 	}
-	asked, snapshot, err := s.ask(ctx, env, Asked{Question: q})
+	m := e.Context.moment()
+	asked, snapshot, err := s.ask(ctx, env, Asked{q, m})
 	if err != nil {
 		return AuthZENDecision{}, err
 	}
-	return s.decide(env, snapshot, asked)
+	return s.decide(env, snapshot, asked, m)
 }
 
-func (s *Server) decide(env access.EnvironmentID, snapshot *engine.Snapshot, q engine.Question) (AuthZENDecision, error) {
+func (s *Server) decide(env access.EnvironmentID, snapshot *engine.Snapshot, q engine.Question, m Moment) (AuthZENDecision, error) {
 	d, err := snapshot.Check(q)
 	if s.count(env, d, err); err != nil {
 		return AuthZENDecision{}, err
 	}
-	return AuthZENDecision{d.Allowed, &authzenContext{Reason: d.Reason, OfImpersonator: d.OfImpersonator, Revision: d.Revision, ValidUntil: d.ValidUntil}}, nil
+	return AuthZENDecision{d.Allowed, &authzenContext{
+		Reason: d.Reason, OfImpersonator: d.OfImpersonator, Revision: d.Revision, Hypothetical: m.hypothetical(), ValidUntil: d.ValidUntil,
+	}}, nil
 }
 
-// question says the same in Ambit's words.
-func (e AuthZENEvaluation) question() (Question, error) {
-	if e.Subject == nil || e.Action == nil || e.Resource == nil || e.Subject.Type != authzenUser || e.Subject.ID == "" || e.Action.Name == "" || e.Resource.Type == "" {
-		return Question{}, problem("invalid-request", http.StatusBadRequest, "an evaluation names a subject of type user, an action and a resource")
+// question says the same in Ambit's words. Its user is the subject, whatever is
+// wrong with the rest.
+func (e AuthZENEvaluation) question() (q Question, err error) {
+	if e.Subject != nil {
+		q.User = e.Subject.ID
 	}
-	q := Question{User: e.Subject.ID, Columns: e.Action.Properties.Columns}
+	if e.Subject == nil || e.Action == nil || e.Resource == nil || e.Subject.Type != authzenUser || e.Subject.ID == "" || e.Action.Name == "" || e.Resource.Type == "" {
+		return q, problem("invalid-request", http.StatusBadRequest, "an evaluation names a subject of type user, an action and a resource")
+	}
+	q.Columns = e.Action.Properties.Columns
 	if e.Context != nil {
 		q.Channel, q.Impersonator = e.Context.Channel, e.Context.Impersonator
 	}
@@ -151,7 +170,7 @@ func (e AuthZENEvaluation) question() (Question, error) {
 		return q, nil
 	}
 	if err := q.Action.UnmarshalText([]byte(e.Action.Name)); err != nil {
-		return Question{}, problem("invalid-request", http.StatusBadRequest, "action: "+err.Error())
+		return q, problem("invalid-request", http.StatusBadRequest, "action: "+err.Error())
 	}
 	q.Table, q.Record = e.Resource.Type, e.Resource.record()
 	return q, nil
@@ -189,9 +208,9 @@ type authzenBatchOutput struct {
 	}
 }
 
-// evaluations answers each item, all of one state at one instant; what an item
-// leaves out, the request's own members give. An item that cannot be judged is
-// denied, with the error beside it.
+// evaluations answers each item, all of one state, which the request's own context
+// may name, at one instant; what an item leaves out, the request's own members give.
+// An item that cannot be judged is denied, with the error beside it.
 func (s *Server) evaluations(ctx context.Context, in *struct {
 	EnvironmentPath
 	Body authzenBatch
@@ -204,10 +223,14 @@ func (s *Server) evaluations(ctx context.Context, in *struct {
 		return out, err
 	}
 	list, faults := make([]Question, len(in.Body.Evaluations)), make([]error, len(in.Body.Evaluations))
+	m := in.Body.Context.moment()
 	for i, e := range in.Body.Evaluations {
 		list[i], faults[i] = e.or(in.Body.AuthZENEvaluation).question()
+		if own := e.Context.moment(); own != (Moment{}) && own != m {
+			faults[i] = problem("invalid-request", http.StatusBadRequest, "all evaluations are of one state: name at_least or revision in the request's own context")
+		}
 	}
-	asked, snapshot, on, err := s.askAll(ctx, in.Environment, list, faults, Moment{})
+	asked, snapshot, on, err := s.askAll(ctx, in.Environment, list, faults, m)
 	if err != nil {
 		return nil, err
 	}
@@ -215,11 +238,11 @@ func (s *Server) evaluations(ctx context.Context, in *struct {
 		var d AuthZENDecision
 		err := faults[i]
 		if err == nil {
-			d, err = s.decide(in.Environment, snapshot, q)
+			d, err = s.decide(in.Environment, snapshot, q, m)
 		}
 		if err != nil {
 			p := s.problemOf(ctx, err)
-			d = AuthZENDecision{Context: &authzenContext{Revision: on.Revision, Error: &authzenError{Status: p.Status, Message: p.Detail}}}
+			d = AuthZENDecision{Context: &authzenContext{Revision: on.Revision, Hypothetical: on.Hypothetical, Error: &authzenError{Status: p.Status, Message: p.Detail}}}
 		}
 		out.Body.Evaluations = append(out.Body.Evaluations, d)
 		if in.Body.Options.Semantic == denyOnFirstDeny && !d.Decision || in.Body.Options.Semantic == permitOnFirstPermit && d.Decision {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/api"
+	"github.com/ambit-iam/ambit/jit"
+	"github.com/ambit-iam/ambit/tenant"
 )
 
 type object = map[string]any
@@ -56,7 +59,51 @@ func TestAuthZEN(t *testing.T) {
 	require.Len(t, many.Evaluations, 2)
 
 	require.Equal(t, http.StatusBadRequest, w.as("app", "POST", "/pdp/sales/access/v1/evaluation", object{}).status)
-	require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/pdp/sales/access/v1/evaluation", evaluation).status)
+}
+
+// Everybody may ask about themselves, as over /v1, and who may not ask about others
+// learns nothing of what there is.
+func TestAuthZENOfOneself(t *testing.T) {
+	w := newWorld(t)
+	user := func(id string) object { return object{"type": "user", "id": id} }
+	read, account := object{"name": "read"}, object{"type": "account"}
+	about := func(id string) object { return object{"subject": user(id), "action": read, "resource": account} }
+	ask := func(env, path string, body object) answer {
+		return w.as("amelie", "POST", "/pdp/"+env+"/access/v1/"+path, body)
+	}
+
+	var one struct{ Decision bool }
+	for _, path := range []string{"evaluation", "evaluations"} {
+		ask("sales", path, about("amelie")).into(t, &one)
+		require.True(t, one.Decision, path)
+	}
+	for path, want := range map[string]int{"evaluations": 2, "search/action": 2, "search/resource": 0} {
+		own := about("dir:amelie")
+		if path == "evaluations" {
+			own["evaluations"] = []object{{}, {"action": object{"name": "dance"}}}
+		}
+		var got struct{ Evaluations, Results []struct{ Decision bool } }
+		ask("sales", path, own).into(t, &got)
+		require.Len(t, append(got.Evaluations, got.Results...), want, path)
+	}
+	for _, env := range []string{"sales", "nowhere"} {
+		for _, path := range []string{"evaluation", "evaluations", "search/action", "search/resource", "search/subject"} {
+			for _, id := range []string{"bruno", "nobody"} {
+				require.Equal(t, http.StatusForbidden, ask(env, path, about(id)).status, "%s %s of %s", env, path, id)
+			}
+			behalf := about("amelie")
+			behalf["context"] = object{"impersonator": "bruno"}
+			if path != "search/subject" {
+				require.Equal(t, http.StatusForbidden, ask(env, path, behalf).status, "%s %s", env, path)
+			}
+		}
+		for _, item := range []object{{"subject": user("bruno")}, {"subject": user("bruno"), "action": object{"name": "dance"}}} {
+			batch := about("amelie")
+			batch["evaluations"] = []object{{}, item}
+			require.Equal(t, http.StatusForbidden, ask(env, "evaluations", batch).status, "one of them is about another")
+		}
+	}
+	require.Equal(t, http.StatusForbidden, ask("sales", "search/subject", about("amelie")).status, "who else may is about others")
 }
 
 // TestAuthZENSearches finds the same that evaluations say.
@@ -133,7 +180,6 @@ func TestAuthZENSearches(t *testing.T) {
 		"actions on a privilege":  {"action", object{"subject": amelie, "resource": object{"type": "privilege", "id": "X"}}},
 	} {
 		require.Equal(t, http.StatusBadRequest, w.as("app", "POST", "/pdp/sales/access/v1/search/"+c.what, c.ask).status, name)
-		require.Equal(t, http.StatusForbidden, w.as("amelie", "POST", "/pdp/sales/access/v1/search/"+c.what, c.ask).status, name)
 	}
 	require.Equal(t, "urn:ambit:problem:cannot-judge", w.as("app", "POST", "/pdp/sales/access/v1/search/resource",
 		object{"subject": amelie, "action": read, "resource": object{"type": "nothing"}}).problem(t).Type)
@@ -226,4 +272,138 @@ func TestRule_EVAL_12_a_batch_is_of_one_state(t *testing.T) {
 		require.Equal(t, i == 0 || i == 3, e.Decision, "item %d", i)
 		require.Equal(t, before, e.Context.Revision, "item %d", i)
 	}
+}
+
+// TestRule_JIT_26_authzen_takes_a_revision_and_no_time gives dora a role, takes it
+// away, and asks about each of the two revisions.
+func TestRule_JIT_26_authzen_takes_a_revision_and_no_time(t *testing.T) {
+	w := newWorld(t)
+	w.put(access.Record{Environment: sales, Table: "account", ID: "1", Owner: access.UserID("dir:carla").Principal(), BusinessUnit: "emea", ManagedBy: access.ByAPI})
+	role := access.Assignment{Environment: sales, ID: "dora-manages", Role: "manager", Principal: access.UserID("dir:dora").Principal(), BusinessUnit: "emea", ManagedBy: access.ByAPI}
+	w.put(role)
+	given, then := w.tenant.Revision(), w.tenant.Now()
+	role.Role = "salesperson"
+	w.put(role)
+	newest := w.tenant.Revision()
+
+	type context struct {
+		Revision     access.Revision
+		Hypothetical bool
+	}
+	type found struct {
+		Results []struct{ ID, Name string }
+		Context context
+	}
+	ask := func(path string, moment object) answer {
+		body := object{"subject": object{"type": "user", "id": "dora"}, "action": object{"name": "delete"}, "resource": object{"type": "account", "id": "1"}, "context": moment}
+		if path == "evaluations" {
+			body["evaluations"] = []object{{}, {"context": object{"channel": "api"}}}
+		}
+		return w.as("app", "POST", "/pdp/sales/access/v1/"+path, body)
+	}
+	paths := []string{"evaluation", "evaluations", "search/subject", "search/resource", "search/action"}
+	for name, c := range map[string]struct {
+		moment  object
+		want    context
+		allowed bool
+	}{
+		"the newest":                        {object{}, context{newest, false}, false},
+		"a revision":                        {object{"revision": given}, context{given, true}, true},
+		"at least a revision":               {object{"at_least": given}, context{newest, false}, false},
+		"a time, which enforcement has not": {object{"time": then, "at": then, "as_of": then}, context{newest, false}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var one struct {
+				Decision bool
+				Context  context
+			}
+			ask("evaluation", c.moment).into(t, &one)
+			require.Equal(t, c.allowed, one.Decision)
+			require.Equal(t, c.want, one.Context)
+			var many struct {
+				Evaluations []struct {
+					Decision bool
+					Context  context
+				}
+			}
+			ask("evaluations", c.moment).into(t, &many)
+			require.Len(t, many.Evaluations, 2)
+			for _, e := range many.Evaluations {
+				require.Equal(t, c.allowed, e.Decision)
+				require.Equal(t, c.want, e.Context)
+			}
+			for _, path := range paths[2:] {
+				var got found
+				ask(path, c.moment).into(t, &got)
+				require.Equal(t, c.want, got.Context, path)
+				names := make([]string, len(got.Results))
+				for i, r := range got.Results {
+					names[i] = r.ID + r.Name
+				}
+				searched := map[string]string{"search/subject": "dir:dora", "search/resource": "1", "search/action": "delete"}[path]
+				require.Equal(t, c.allowed, slices.Contains(names, searched), "%s: %v", path, names)
+			}
+		})
+	}
+	for _, path := range paths {
+		for name, c := range map[string]struct {
+			moment object
+			status int
+			slug   string
+		}{
+			"a revision to come":                 {object{"revision": newest + 1}, http.StatusConflict, "revision-unknown"},
+			"at least one to come":               {object{"at_least": newest + 1}, http.StatusConflict, "revision-unknown"},
+			"a revision and at least a revision": {object{"revision": given, "at_least": given}, http.StatusUnprocessableEntity, "invalid-request"},
+			"a revision that is none":            {object{"revision": -1}, http.StatusUnprocessableEntity, "invalid-request"},
+			"a revision that is a text":          {object{"at_least": "7"}, http.StatusUnprocessableEntity, "invalid-request"},
+		} {
+			got := ask(path, c.moment)
+			require.Equal(t, c.status, got.status, "%s of %s: %s", name, path, got.body)
+			require.Equal(t, "urn:ambit:problem:"+c.slug, got.problem(t).Type)
+		}
+	}
+
+	// An item cannot be of another state than its batch.
+	var many struct {
+		Evaluations []struct {
+			Decision bool
+			Context  struct {
+				Revision access.Revision
+				Error    *struct{ Status int }
+			}
+		}
+	}
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluations", object{
+		"subject": object{"type": "user", "id": "dora"}, "action": object{"name": "read"}, "resource": object{"type": "account"}, "context": object{"at_least": given},
+		"evaluations": []object{{}, {"context": object{"at_least": given}}, {"context": object{"revision": given}}},
+	}).into(t, &many)
+	require.Len(t, many.Evaluations, 3)
+	require.True(t, many.Evaluations[0].Decision)
+	require.True(t, many.Evaluations[1].Decision)
+	require.False(t, many.Evaluations[2].Decision)
+	require.Equal(t, http.StatusBadRequest, many.Evaluations[2].Context.Error.Status)
+	require.Equal(t, newest, many.Evaluations[2].Context.Revision)
+}
+
+// TestAuthZENWaitsForARevision asks a second process, which has heard of nothing
+// yet, about a change of the first.
+func TestAuthZENWaitsForARevision(t *testing.T) {
+	w := newWorld(t)
+	first := w.tenant
+	second, err := tenant.Open(t.Context(), w.store, tenant.Options{React: jit.React})
+	require.NoError(t, err)
+	behind := second.Revision()
+	w.tenant = second
+	w.serve(w.store, nil)
+	w.tenant = first
+	w.put(access.Assignment{Environment: sales, ID: "dora-manages", Role: "manager", Principal: access.UserID("dir:dora").Principal(), BusinessUnit: "emea", ManagedBy: access.ByAPI})
+	require.Equal(t, behind, second.Revision())
+	ask := object{"subject": object{"type": "user", "id": "dora"}, "action": object{"name": "delete"}, "resource": object{"type": "account"}}
+	var one struct{ Decision bool }
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluation", ask).into(t, &one)
+	require.False(t, one.Decision)
+	ask["context"] = object{"at_least": first.Revision()}
+	w.as("app", "POST", "/pdp/sales/access/v1/evaluation", ask).into(t, &one)
+	require.True(t, one.Decision)
+	require.Equal(t, first.Revision(), second.Revision())
 }

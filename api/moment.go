@@ -52,8 +52,11 @@ type Answered struct {
 }
 
 func (m Moment) answered(q time.Time, rev access.Revision) Answered {
-	return Answered{At: q, Revision: rev, Hypothetical: !m.At.IsZero() || m.Revision != 0 || !m.AsOf.IsZero()}
+	return Answered{At: q, Revision: rev, Hypothetical: m.hypothetical()}
 }
+
+// hypothetical tells whether another instant or revision than now's was asked for.
+func (m Moment) hypothetical() bool { return !m.At.IsZero() || m.Revision != 0 || !m.AsOf.IsZero() }
 
 // view calls f with an environment at a moment. What tenant.Tenant.Read says of
 // the view holds.

@@ -31,7 +31,8 @@ type AuthZENResults[T any] struct {
 	Results []T         `json:"results" nullable:"false"`
 	Page    AuthZENPage `json:"page"`
 	Context struct {
-		Revision access.Revision `json:"revision"`
+		Revision     access.Revision `json:"revision"`
+		Hypothetical bool            `json:"hypothetical,omitempty" doc:"the context named the revision: not for enforcement"`
 	} `json:"context"`
 }
 
@@ -59,7 +60,8 @@ func (a AuthZENSearch) size() int {
 	return a.Page.Limit
 }
 
-// key is what a page's token belongs to.
+// key is what a page's token belongs to. The moment is not part of it: who wants
+// all pages of one state names the first page's revision for the others.
 func (a AuthZENSearch) key(env access.EnvironmentID, verb string) []any {
 	key := []any{env, verb}
 	for _, e := range [...]*authzenEntity{a.Subject, a.Resource} {
@@ -70,8 +72,8 @@ func (a AuthZENSearch) key(env access.EnvironmentID, verb string) []any {
 	if a.Action != nil {
 		key = append(key, *a.Action)
 	}
-	if a.Context != nil {
-		key = append(key, *a.Context)
+	if c := a.Context; c != nil {
+		key = append(key, c.Channel, c.Impersonator)
 	}
 	return key
 }
@@ -79,6 +81,7 @@ func (a AuthZENSearch) key(env access.EnvironmentID, verb string) []any {
 func results[T any](ctx context.Context, in *searchInput, verb string, list []T, next string, rev access.Revision) *struct{ Body AuthZENResults[T] } {
 	out := &struct{ Body AuthZENResults[T] }{}
 	out.Body.Results, out.Body.Context.Revision = append([]T{}, list...), rev
+	out.Body.Context.Hypothetical = in.Body.Context.moment().hypothetical()
 	out.Body.Page.Count = len(list)
 	if next != "" {
 		out.Body.Page.NextToken = makeCursor(ctx, next, in.Body.key(in.Environment, verb)...)
@@ -111,7 +114,7 @@ func (s *Server) searchSubject(ctx context.Context, in *searchInput) (*struct{ B
 	}
 	who, _, err := s.findWho(ctx, in.Environment, engine.WhoQuestion{
 		Action: q.Action, Table: access.TableID(q.Table), Privilege: q.Privilege, Channel: q.Channel, After: access.UserID(after), Limit: in.Body.size(),
-	}, q.Record, Moment{})
+	}, q.Record, e.Context.moment())
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +142,7 @@ func (s *Server) searchAction(ctx context.Context, in *searchInput) (*struct{ Bo
 	if err != nil {
 		return nil, err
 	}
-	asked, snapshot, err := s.ask(ctx, in.Environment, Asked{Question: q})
+	asked, snapshot, err := s.ask(ctx, in.Environment, Asked{q, e.Context.moment()})
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +201,7 @@ func (s *Server) searchResource(ctx context.Context, in *searchInput) (*struct{ 
 	if err != nil {
 		return nil, err
 	}
-	asked, snapshot, err := s.ask(ctx, in.Environment, Asked{Question: q})
+	asked, snapshot, err := s.ask(ctx, in.Environment, Asked{q, e.Context.moment()})
 	if err != nil {
 		return nil, err
 	}
