@@ -18,14 +18,15 @@ import (
 
 // moment are the flags that say which state is asked.
 type moment struct {
-	at, asOf string
-	revision int64
+	at, asOf          string
+	revision, atLeast int64
 }
 
 func (m *moment) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&m.asOf, "as-of", "", "as it was at `TIME`, such as 2026-11-24T10:00:00Z: what was stored then, with windows judged then")
 	f.Int64Var(&m.revision, "revision", 0, "as revision `N` has it, with windows judged now or at --at")
+	f.Int64Var(&m.atLeast, "at-least", 0, "as `REVISION` has it or a newer one: that of a change which the answer is to know")
 	f.StringVar(&m.at, "at", "", "with windows judged at another `TIME` than now")
 }
 
@@ -35,7 +36,7 @@ func (m *moment) read() (api.Moment, error) {
 		return api.Moment{}, err
 	}
 	asOf, err := instant("--as-of", m.asOf)
-	return api.Moment{At: at, AsOf: asOf, Revision: access.Revision(m.revision)}, err
+	return api.Moment{At: at, AsOf: asOf, Revision: access.Revision(m.revision), AtLeast: access.Revision(m.atLeast)}, err
 }
 
 func instant(flag, s string) (time.Time, error) {
@@ -80,10 +81,14 @@ func (q *question) person(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&q.impersonator, "as", "", "the `USER` who acts on behalf of the other")
 }
 
-// place adds what every question has.
+// place adds what every question has that is one alone.
 func (q *question) place(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&q.environment, "env", "e", "", "the environment's `ID` (required)")
+	q.environmentAndMoment(cmd)
 	cmd.Flags().StringVar(&q.channel, "channel", "", "how the user comes in: `interactive or api`")
+}
+
+func (q *question) environmentAndMoment(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&q.environment, "env", "e", "", "the environment's `ID` (required)")
 	q.moment.flags(cmd)
 	_ = cmd.MarkFlagRequired("env") // the flag exists
 }
@@ -164,19 +169,7 @@ func (c *command) check() *cobra.Command {
 }
 
 func printAnswer(w io.Writer, a api.Answer) error {
-	text := "denied: " + a.Reason.String()
-	if len(a.Columns) > 0 {
-		text += " to " + line(strings.Join(a.Columns, ", "))
-	}
-	if a.OfImpersonator {
-		text += " (who acts on behalf)"
-	}
-	if a.Allowed {
-		text = "allowed"
-	}
-	if a.Depth != nil && *a.Depth != access.None {
-		text += ", to depth " + a.Depth.String()
-	}
+	text := verdict(api.OneAnswer{Allowed: a.Allowed, Reason: a.Reason, OfImpersonator: a.OfImpersonator, Columns: a.Columns, Depth: a.Depth})
 	text += fmt.Sprintf(" (revision %d", a.Revision)
 	if !a.ValidUntil.IsZero() {
 		text += ", until " + local(a.ValidUntil)
@@ -186,6 +179,21 @@ func printAnswer(w io.Writer, a api.Answer) error {
 	}
 	_, err := fmt.Fprintln(w, text+")")
 	return err
+}
+
+// verdict is an answer without its moment.
+func verdict(a api.OneAnswer) string {
+	text := oneText(a)
+	if len(a.Columns) > 0 {
+		text += " to " + line(strings.Join(a.Columns, ", "))
+	}
+	if a.OfImpersonator {
+		text += " (who acts on behalf)"
+	}
+	if a.Depth != nil && *a.Depth != access.None {
+		text += ", to depth " + a.Depth.String()
+	}
+	return text
 }
 
 // local is a time as people read it: in their zone, with its offset (Rule UX-4).

@@ -64,17 +64,27 @@ func (c *command) rights() *cobra.Command {
 
 func (c *command) columns() *cobra.Command {
 	var q question
+	var create bool
 	cmd := &cobra.Command{
-		Use:     "columns USER TABLE",
-		Short:   "List the secured columns of a table that a user may read, update and set",
-		Example: `  ambit columns --env sales amelie.durand@contoso.example account --owner user:amelie.durand@contoso.example`,
-		Args:    cobra.ExactArgs(2),
+		Use:   "columns USER TABLE",
+		Short: "List the secured columns of a table that a user may read, update and set",
+		Long: `List the secured columns of a table that a user may read, update and set.
+
+The record's facts are those of a record that there is, in which columns are read
+and updated; with --create those of one that the user means to make, in which they
+are set. Without a record all three are asked of the table.`,
+		Example: `  ambit columns --env sales amelie.durand@contoso.example account --owner user:amelie.durand@contoso.example
+  ambit columns --env sales amelie.durand@contoso.example account --owner user:amelie.durand@contoso.example --create`,
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body, err := q.about(args[0], args[1])
 			if err != nil {
 				return err
 			}
 			body.Action = access.Read
+			if create {
+				body.Action = access.Create
+			}
 			return c.ask(cmd.Context(), func(client *client) error {
 				var a api.ColumnsAnswer
 				if err := client.do(cmd.Context(), "POST", q.path("columns"), body, &a); err != nil {
@@ -85,6 +95,7 @@ func (c *command) columns() *cobra.Command {
 		},
 	}
 	q.flags(cmd)
+	cmd.Flags().BoolVar(&create, "create", false, "the record is one that the user means to make: which columns may be set in it")
 	return cmd
 }
 
@@ -355,24 +366,37 @@ diff takes: a list of changes, each one of give, edit, put and delete.
 }
 
 func (c *command) readSupposition(file string) (body api.Supposition, err error) {
-	var src []byte
+	src, err := c.readFile(file)
+	if err != nil {
+		return body, err
+	}
+	if src, err = yaml.YAMLToJSON(src); err != nil {
+		return body, usageError{fmt.Errorf("%s: %w", file, err)}
+	}
+	if err := strictly(src, &body); err != nil {
+		return body, usageError{fmt.Errorf("%s: %w", file, err)}
+	}
+	return body, nil
+}
+
+// readFile reads a file, or the standard input for "-".
+func (c *command) readFile(file string) (src []byte, err error) {
 	if file == "-" {
 		src, err = io.ReadAll(c.in)
 	} else {
 		src, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return body, usageError{err}
+		return nil, usageError{err}
 	}
-	if src, err = yaml.YAMLToJSON(src); err != nil {
-		return body, usageError{fmt.Errorf("%s: %w", file, err)}
-	}
+	return src, nil
+}
+
+// strictly reads JSON that has known members only.
+func strictly(src []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(src))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&body); err != nil {
-		return body, usageError{fmt.Errorf("%s: %w", file, err)}
-	}
-	return body, nil
+	return dec.Decode(into)
 }
 
 func printDifference(w io.Writer, d api.Difference) error {

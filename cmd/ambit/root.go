@@ -26,7 +26,7 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitHeld    = 3  // held by a guard; for jit request --wait: still pending
-	exitDenied  = 4  // check
+	exitDenied  = 4  // check, check-all
 	exitChanges = 10 // plan --detailed-exitcode
 )
 
@@ -96,7 +96,8 @@ Commands speak to the daemon on this host by its socket, open the store
 themselves where no daemon runs, or go to --server with a token.
 
 Exit codes: 0 done, 1 failed or refused, 2 usage or configuration, 3 held by a
-guard or still pending, 4 denied (check), 10 changes (plan --detailed-exitcode).`,
+guard or still pending, 4 denied (check, check-all), 10 changes (plan
+--detailed-exitcode).`,
 		Example:           "  ambit demo\n  ambit --config /etc/ambit/ambit.yaml serve",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -119,7 +120,7 @@ guard or still pending, 4 denied (check), 10 changes (plan --detailed-exitcode).
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		c.serve(), c.demo(), c.sync(), c.plan(), c.whatIf(), c.runs(), c.verify(), c.liveCheck(), c.validate(), c.check(), c.explain(), c.who(), c.what(), c.path(), c.rights(), c.columns(), c.filter(), c.diff(), c.jit(), c.audit(), c.health(), c.version(),
+		c.serve(), c.demo(), c.sync(), c.plan(), c.whatIf(), c.runs(), c.verify(), c.liveCheck(), c.validate(), c.check(), c.checkAll(), c.explain(), c.who(), c.what(), c.path(), c.rights(), c.columns(), c.filter(), c.diff(), c.jit(), c.audit(), c.health(), c.version(),
 	)
 	return root
 }
