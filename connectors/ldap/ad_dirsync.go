@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func (r *adRound) dirSync(cookies map[string][]byte) (map[string][]byte, error) 
 			var batch dirSyncBatch
 			done, err := r.changes(k, cookie, &batch)
 			if err != nil {
-				if cookie != nil && ldap.IsErrorAnyOf(err, ldap.LDAPResultProtocolError, ldap.LDAPResultUnwillingToPerform, ldap.LDAPResultInvalidAttributeSyntax) {
+				if cookie != nil && refused(err) {
 					err = fmt.Errorf("the controller does not take its cookie any more: %w: %w", directory.ErrCursorExpired, err)
 				}
 				return nil, k.of(err)
@@ -60,6 +61,16 @@ func (r *adRound) dirSync(cookies map[string][]byte) (map[string][]byte, error) 
 		}
 	}
 	return next, r.removals()
+}
+
+// refused tells whether a controller refused a request for what it asks, and not for
+// the moment or because of a limit. Where it was with a cookie it was for that: the
+// round's survey was answered without one. Samba's says that it cannot take the whole
+// control (Rule AD-11).
+func refused(err error) bool {
+	answer, ok := errors.AsType[*ldap.Error](err)
+	return ok && answer.ResultCode < ldap.ErrorNetwork && !ldap.IsErrorAnyOf(err, ldap.LDAPResultTimeLimitExceeded, ldap.LDAPResultSizeLimitExceeded,
+		ldap.LDAPResultAdminLimitExceeded, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable)
 }
 
 // untold reads the objects that a full DirSync has kept to itself. Samba's does so

@@ -1,7 +1,10 @@
 package ldap
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -147,6 +150,37 @@ func TestRule_AD_12_a_controller_that_was_put_back_is_read_in_full(t *testing.T)
 		f.asRead()
 		f.next()
 		require.Equal(t, directory.Delta, f.Mode, changes)
+	}
+}
+
+func TestRule_AD_11_cookies_that_are_of_no_use(t *testing.T) {
+	s := rig.StartSamba(t)
+	f, w := followAD(t, ad(t, s)), writeAD(t, s)
+	for name, c := range map[string]struct {
+		edit func(cookie []byte, invocation string) []byte
+		full bool
+	}{
+		"rubbish":   {func([]byte, string) []byte { return []byte("rubbish") }, true},
+		"cut short": {func(b []byte, _ string) []byte { return b[:len(b)/2] }, true},
+		"of a controller of another domain": {func(b []byte, invocation string) []byte { // which Samba begins anew from
+			own, err := hex.DecodeString(strings.NewReplacer("(objectGUID=", "", `\`, "", ")", "").Replace(guidFilter(directory.ObjectID(invocation))))
+			require.NoError(t, err)
+			require.True(t, bytes.Contains(b, own))
+			return bytes.ReplaceAll(b, own, []byte("another database")[:16])
+		}, false},
+	} {
+		var cursor adCursor
+		require.NoError(t, json.Unmarshal(f.Cursor, &cursor))
+		for kind, cookie := range cursor.Cookies {
+			cursor.Cookies[kind] = c.edit(cookie, cursor.Invocations["dc1.corp.example"])
+		}
+		w.remove(w.user("ada"))
+		bob := w.user("bob")
+		f.Cursor = cursor.encode()
+		f.next()
+		require.Equal(t, c.full, f.Mode == directory.Full, name)
+		f.asRead()
+		w.remove(bob)
 	}
 }
 
