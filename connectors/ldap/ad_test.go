@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ambit-iam/ambit/connectors/ldap/ldaptest"
 	"github.com/ambit-iam/ambit/connectors/sourcetest"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/testdata/company"
@@ -261,5 +263,74 @@ func TestRules_AD_1_AD_2_AD_3_AD_4_changes_are_followed_in_each_way(t *testing.T
 				f.asRead()
 			}()
 		}
+	}
+}
+
+// restore brings an object back, as Microsoft describes it for tombstones and for the
+// recycle bin.
+func (w writer) restore(id directory.ObjectID, dn string) {
+	w.t.Helper()
+	shown := []ldap.Control{ldap.NewControlMicrosoftShowDeleted()}
+	found, err := w.conn.Search(ldap.NewSearchRequest("<GUID="+string(id)+">", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 0, 0, false, "(objectClass=*)", []string{"1.1"}, shown))
+	require.NoError(w.t, err)
+	request := ldap.NewModifyRequest(found.Entries[0].DN, shown)
+	request.Delete("isDeleted", nil)
+	request.Replace("distinguishedName", []string{dn})
+	require.NoError(w.t, w.conn.Modify(request))
+}
+
+func TestRule_AD_9_who_is_restored_is_back(t *testing.T) {
+	s := rig.StartSamba(t)
+	w, team := writeAD(t, s), company.Small().Groups[0]
+	c, proxy := lossyAD(t, s)
+	ways := map[string]*adFollowing{}
+	for name, edit := range map[string]func(*ADConfig){
+		"DirSync":                        func(*ADConfig) {},
+		"DirSync of an ordinary account": func(c *ADConfig) { c.BindDN = s.OrdinaryDN },
+		"uSNChanged":                     func(c *ADConfig) { c.Changes = byUSN },
+	} {
+		c := c
+		edit(&c)
+		ways[name] = followAD(t, c)
+	}
+	each := func(t *testing.T, see func(f *adFollowing)) {
+		for name, f := range ways {
+			t.Log(name)
+			f.t = t
+			f.next()
+			see(f)
+			f.asRead()
+		}
+	}
+	for name, member := range map[string]bool{"from a tombstone": false, "from the recycle bin, with the memberships": true} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			ada := w.user(fmt.Sprint("ada-", member))
+			w.enter(rig.GroupDN(team), ada)
+			var id directory.ObjectID
+			each(t, func(f *adFollowing) {
+				id = f.id(ada)
+				require.True(t, f.has(directory.ObjectID(team.ID), id))
+			})
+			w.remove(ada)
+			each(t, func(f *adFollowing) { require.NotContains(t, f.Objects, id) })
+			w.restore(id, ada)
+			if member {
+				// Samba cannot restore from its recycle bin. From Windows's the links come
+				// back with the object, and the group need not have changed.
+				w.enter(rig.GroupDN(team), ada)
+				proxy.Rewrite(func(request, answer *ber.Packet) []*ber.Packet {
+					if ldaptest.Asks(request, "uSNChanged") && strings.Contains(answer.Children[1].Children[0].Data.String(), rig.GroupDN(team)) {
+						return nil
+					}
+					return []*ber.Packet{answer}
+				})
+			}
+			each(t, func(f *adFollowing) {
+				require.Equal(t, id, f.id(ada))
+				require.Equal(t, member, f.has(directory.ObjectID(team.ID), id))
+			})
+			proxy.Rewrite(nil)
+		})
 	}
 }
