@@ -146,9 +146,11 @@ func TestRule_EVAL_3(t *testing.T)   { rule(t, "EVAL-3") }
 func TestRule_EVAL_4(t *testing.T)   { rule(t, "EVAL-4") }
 func TestRule_EVAL_5(t *testing.T)   { rule(t, "EVAL-5") }
 func TestRule_EVAL_6(t *testing.T)   { rule(t, "EVAL-6") }
+func TestRule_EVAL_7(t *testing.T)   { rule(t, "EVAL-7") }
 func TestRule_EVAL_8(t *testing.T)   { rule(t, "EVAL-8") }
 func TestRule_EVAL_9(t *testing.T)   { rule(t, "EVAL-9") }
 func TestRule_EVAL_10(t *testing.T)  { rule(t, "EVAL-10") }
+func TestRule_EVAL_11(t *testing.T)  { rule(t, "EVAL-11") }
 func TestRule_FLS_1(t *testing.T)    { rule(t, "FLS-1") }
 func TestRule_FLS_2(t *testing.T)    { rule(t, "FLS-2") }
 func TestRule_FLS_3(t *testing.T)    { rule(t, "FLS-3") }
