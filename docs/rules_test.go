@@ -105,9 +105,11 @@ func kindOf(path string) where {
 		return slices.ContainsFunc(strings.Split(filepath.ToSlash(filepath.Dir(path)), "/"), func(d string) bool { return slices.Contains(names, d) })
 	}
 	switch {
+	case strings.HasSuffix(path, ".md"):
+		return inDouble
 	case strings.HasSuffix(path, "_test.go"), in("storetest", "sourcetest", "enginetest", "testdata"):
 		return inTest
-	case strings.HasSuffix(path, ".md"), in("graphtest", "ldaptest", "oidctest"):
+	case in("graphtest", "ldaptest", "oidctest"):
 		return inDouble
 	}
 	return inCode
