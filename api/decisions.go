@@ -8,6 +8,7 @@ import (
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/engine"
 	"github.com/ambit-iam/ambit/model"
+	"github.com/ambit-iam/ambit/tenant"
 )
 
 func (s *Server) decisionRoutes() {
@@ -21,6 +22,7 @@ func (s *Server) decisionRoutes() {
 	handle(s, Route{"POST", environment + "filter", "", 0}, "filter", "Ask which records of a table a user may do something with", s.filter)
 	handle(s, Route{"POST", environment + "diff", model.TableDecision, access.Read}, "diff", "Ask who would gain and lose what by some changes; writes nothing", s.diff)
 	handle(s, Route{"GET", environment + "users/{user}/access", "", 0}, "what", "List what a user may do", s.what)
+	handle(s, Route{"GET", environment + "teams/{team}/access", model.TableDecision, access.Read}, "what-team", "List what a team and its members may do by the team's roles", s.whatTeam)
 }
 
 // Question is what is asked of the engine. A record's facts come from the
@@ -240,4 +242,30 @@ func (s *Server) what(ctx context.Context, in *struct {
 	}
 	w, err := snapshot.What(q.User, q.At)
 	return &struct{ Body engine.What }{w}, err
+}
+
+func (s *Server) whatTeam(ctx context.Context, in *struct {
+	EnvironmentPath
+	Team string `path:"team" doc:"the team's id, or its name where no other team has it"`
+	Moment
+},
+) (*struct{ Body engine.TeamWhat }, error) {
+	var out engine.TeamWhat
+	err := s.view(ctx, in.Environment, in.Moment, func(v tenant.View, at time.Time) error {
+		state, err := v.State(in.Environment)
+		if err != nil {
+			return err
+		}
+		p, err := principalNamed(state, access.TeamPrincipal.String()+":"+in.Team)
+		if err != nil {
+			return err
+		}
+		snapshot, err := v.Snapshot(in.Environment)
+		if err != nil {
+			return err
+		}
+		out, err = snapshot.WhatTeam(access.TeamID(p.ID), at)
+		return err
+	})
+	return &struct{ Body engine.TeamWhat }{out}, err
 }

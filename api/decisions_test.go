@@ -122,3 +122,25 @@ func TestTheAuditLogHasEveryChange(t *testing.T) {
 	w.as("auditor", "GET", "/v1/audit/verification", nil).into(t, &v)
 	require.True(t, v.Holds)
 }
+
+func TestRule_EVAL_10_WhatATeamHas(t *testing.T) {
+	w := newWorld(t)
+	w.put(access.Team{Environment: sales, ID: "desk", Name: "Deal desk", BusinessUnit: "emea", ManagedBy: access.ByFile},
+		access.Team{Environment: sales, ID: "case", Name: "Case", BusinessUnit: "emea", Type: access.AccessTeam, ManagedBy: access.ByFile},
+		access.Assignment{Environment: sales, ID: "desk-manager", Role: "manager", Principal: access.TeamID("desk").Principal(), BusinessUnit: "emea", ManagedBy: access.ByFile})
+	ask := func(team string) (what engine.TeamWhat) {
+		w.as("app", "GET", "/v1/environments/sales/teams/"+team+"/access", nil).into(t, &what)
+		return what
+	}
+	for _, name := range []string{"desk", "Deal%20desk"} {
+		what := ask(name)
+		require.Equal(t, access.TeamID("desk"), what.Team)
+		require.Equal(t, engine.Allowed, what.Reason)
+		require.NotEmpty(t, what.Held)
+		require.Equal(t, access.AssignmentID("desk-manager"), what.Sources[0].Assignment)
+	}
+	require.Equal(t, engine.CannotHoldRoles, ask("case").Reason)
+	require.Equal(t, engine.NoRole, ask("default:emea").Reason)
+	require.Equal(t, http.StatusForbidden, w.as("dora", "GET", "/v1/environments/sales/teams/desk/access", nil).status)
+	require.Equal(t, "urn:ambit:problem:cannot-judge", w.as("app", "GET", "/v1/environments/sales/teams/nobody/access", nil).problem(t).Type)
+}

@@ -351,23 +351,26 @@ func (s *Snapshot) each(u *user, at int64, yield func(a *assignment, g grant, b 
 
 // eachOf is each, with teams(u).
 func (s *Snapshot) eachOf(u *user, teams []uint32, at int64, yield func(a *assignment, g grant, b *bound, team uint32)) {
-	hold := func(h *held, team uint32) {
-		live := func(g grant) bool { return s.roles[g.role] != nil && s.span(g.unit).exists() }
-		for i, g := range h.standing {
-			if live(g) {
-				yield(h.assignments[i], g, nil, team)
-			}
-		}
-		for _, w := range h.windowed {
-			if live(w.grant) && w.start <= at && at < w.end {
-				yield(w.assignment, w.grant, w.bound, team)
-			}
-		}
-	}
-	hold(&u.aside.held, noTeam)
+	s.eachHeld(&u.aside.held, noTeam, at, yield)
 	for _, n := range teams {
 		if t := s.teams.get(n); t.aside.owns {
-			hold(&t.aside.held, n)
+			s.eachHeld(&t.aside.held, n, at, yield)
+		}
+	}
+}
+
+// eachHeld yields the assignments in force of one principal: a team, or a user by
+// noTeam.
+func (s *Snapshot) eachHeld(h *held, team uint32, at int64, yield func(a *assignment, g grant, b *bound, team uint32)) {
+	live := func(g grant) bool { return s.roles[g.role] != nil && s.span(g.unit).exists() }
+	for i, g := range h.standing {
+		if live(g) {
+			yield(h.assignments[i], g, nil, team)
+		}
+	}
+	for _, w := range h.windowed {
+		if live(w.grant) && w.start <= at && at < w.end {
+			yield(w.assignment, w.grant, w.bound, team)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -64,6 +65,8 @@ func answers(st *access.State, load load, asked enginetest.Asked) (got, want str
 		return both(func(s enginetest.Subject) (any, error) { return s.Who(q) })
 	case "Filter":
 		return both(func(s enginetest.Subject) (any, error) { return s.Filter(q, asked.By) })
+	case "WhatTeam":
+		return bothOnTeam(st, s, r, q)
 	case "Selects":
 		f, err := s.Filtered(q, asked.By)
 		selects, wantErr := r.Selects(q, asked.By)
@@ -260,6 +263,14 @@ func (b broken) Who(q engine.Question) ([]access.UserID, error) {
 	return all, err
 }
 
+func (b broken) WhatTeam(id access.TeamID, at time.Time) (engine.TeamWhat, error) {
+	w, err := b.candidate.WhatTeam(id, at)
+	if b.fault == "WhatTeam" {
+		w.Held = slices.DeleteFunc(w.Held, func(h engine.Held) bool { return h.Depth == access.Basic && h.Team == engine.Named{} })
+	}
+	return w, err
+}
+
 func (b broken) Filter(q engine.Question, by []string) (engine.Reason, error) {
 	f, err := b.Filtered(q, by)
 	return f.Reason, err
@@ -312,7 +323,7 @@ func TestRule_EVAL_12_EveryKindOfDifferenceIsKept(t *testing.T) {
 	for fault, form := range map[string]string{
 		"Load": ".json", "Check": ".yaml", "CheckAll": ".json", "Columns": ".yaml", "Columns, beyond what a case tells": ".json",
 		"Rights": ".yaml", "Rights, in error": ".json", "Who": ".yaml", "Filter": ".json", "Selects": ".json", "Ruling": ".yaml",
-		"Explain": ".json", "Apply": ".json",
+		"Explain": ".json", "Apply": ".json", "WhatTeam": ".json",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			bad := func(st *access.State, rev access.Revision) (candidate, error) {

@@ -83,6 +83,7 @@ type candidate interface {
 	Explain(q engine.Question, limit int) (engine.Explanation, error)
 	// Advanced is the candidate after the changes.
 	Advanced(changes []access.Change, rev access.Revision) (candidate, error)
+	WhatTeam(id access.TeamID, at time.Time) (engine.TeamWhat, error)
 }
 
 // load makes a candidate of an organisation.
@@ -227,7 +228,7 @@ func compare(seed uint64, checks int, load load) (compared, *difference) {
 	}
 	for range checks / 50 {
 		for _, compareOne := range []comparison{
-			compareWho, compareFilter,
+			compareWho, compareFilter, compareWhatTeam,
 		} {
 			if asked := compareOne(p, st, s, r, &c); asked != nil {
 				return c, differ(st, load, *asked)

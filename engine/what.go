@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -117,8 +118,65 @@ func (s *Snapshot) what(id access.UserID, at time.Time) (What, *user, error) {
 		}
 	}
 	slices.Sort(w.Teams)
-	w.Held = s.held(all, a.user.refuses)
+	w.Held = s.held(all, a.user.refuses, false)
 	return w, a.user, nil
+}
+
+// TeamWhat is all that the roles of a team give at an instant (Rule EVAL-10), to
+// the team as an owner and to whoever of its members gets in.
+type TeamWhat struct {
+	Team     access.TeamID   `json:"team"`
+	At       time.Time       `json:"at"`
+	Revision access.Revision `json:"revision"`
+	// Reason is Allowed when the team has roles in force; otherwise it is
+	// CannotHoldRoles or NoRole, and nothing else is set.
+	Reason Reason `json:"reason"`
+	// Held is as What has it. At user depth a line with the team is about the team's
+	// own records (Rules ROLE-7, ROLE-9); one without a team is what each member has
+	// as if it were their own (Rule ROLE-8), and the team itself has nothing by it.
+	Held []Held `json:"held,omitempty"`
+	// Sources are the assignments in force; their Depth is None.
+	Sources []Source `json:"sources,omitempty"`
+}
+
+// CannotHoldRoles is why an access team has nothing (Rule TEAM-5).
+const CannotHoldRoles Reason = "cannot_hold_roles"
+
+// WhatTeam lists what the team's roles give. What keeps a user out (Rule EVAL-2)
+// does not apply to teams.
+func (s *Snapshot) WhatTeam(id access.TeamID, at time.Time) (TeamWhat, error) {
+	w := TeamWhat{Team: id, At: at, Revision: s.revision}
+	switch {
+	case s.env.Locked:
+		return TeamWhat{}, s.locked()
+	case at.IsZero():
+		return TeamWhat{}, fmt.Errorf("%w: no instant", ErrQuestion)
+	}
+	n, ok := s.teamIndex.get(string(id))
+	if !ok || !s.teams.get(n).aside.exists {
+		return TeamWhat{}, s.unknown("team", string(id))
+	}
+	t := s.teams.get(n)
+	if !s.span(t.unit).exists() {
+		return TeamWhat{}, fmt.Errorf("%w business unit of team %q in environment %q", ErrUnknown, id, s.env.ID)
+	}
+	if !t.aside.owns {
+		w.Reason = CannotHoldRoles
+		return w, nil
+	}
+	var all []inForce
+	s.eachHeld(&t.aside.held, n, at.UnixMicro(), func(as *assignment, g grant, b *bound, team uint32) {
+		all = append(all, inForce{as, g, b, team})
+	})
+	if w.Reason = NoRole; len(all) == 0 {
+		return w, nil
+	}
+	slices.SortFunc(all, func(x, y inForce) int { return cmp.Compare(x.data.ID, y.data.ID) })
+	w.Reason, w.Held = Allowed, s.held(all, 0, true)
+	for _, f := range all {
+		w.Sources = append(w.Sources, s.sourceOf(nil, f.assignment, f.grant, noTeam))
+	}
+	return w, nil
 }
 
 // inForce is an assignment in force, whatever it gives.
@@ -134,8 +192,9 @@ type inForce struct {
 const everyPrivilege = "*"
 
 // held writes down the smallest list of what the assignments give, which are in
-// the order of their ids, but for what the access mode refuses (Rule ACC-1).
-func (s *Snapshot) held(all []inForce, mode refused) []Held {
+// the order of their ids, but for what the access mode refuses (Rule ACC-1). Apart
+// has the records of a team written down beside what its members have as their own.
+func (s *Snapshot) held(all []inForce, mode refused, apart bool) []Held {
 	var out []Held
 	for n := range s.tables {
 		if !s.tables[n].exists {
@@ -147,7 +206,7 @@ func (s *Snapshot) held(all []inForce, mode refused) []Held {
 				continue
 			}
 			s.aim(&a, action)
-			out = s.heldOf(out, &a, all)
+			out = s.heldOf(out, &a, all, apart)
 		}
 	}
 	misc := map[string][]access.AssignmentID{}
@@ -175,7 +234,7 @@ func (s *Snapshot) held(all []inForce, mode refused) []Held {
 }
 
 // heldOf adds the lines of one privilege.
-func (s *Snapshot) heldOf(out []Held, a *asked, all []inForce) []Held {
+func (s *Snapshot) heldOf(out []Held, a *asked, all []inForce, apart bool) []Held {
 	var few [8]Access
 	found := few[:0] // besides Global
 	by := func(d access.Depth, is func(f inForce, d access.Depth, inherits bool) bool, x Access) {
@@ -219,7 +278,7 @@ func (s *Snapshot) heldOf(out []Held, a *asked, all []inForce) []Held {
 		if d > access.Basic && !s.coveredBy(a, all, f, d) {
 			by(d, func(g inForce, e access.Depth, _ bool) bool { return e == d && g.unit == f.unit }, Access{BusinessUnit: s.nameUnit(f.unit)})
 		}
-		if d != access.None && owners && !own {
+		if d != access.None && owners && (!own || apart) {
 			t := s.teams.get(f.team).aside.data
 			by(access.Basic, func(g inForce, _ access.Depth, _ bool) bool { return g.team == f.team }, Access{Team: Named{string(t.ID), t.Name}})
 		}

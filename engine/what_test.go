@@ -3,6 +3,7 @@ package engine_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -276,4 +277,97 @@ func TestWhatIsTheSameBytesEveryTime(t *testing.T) {
 		}
 		require.Equal(t, first, string(b))
 	}
+}
+
+// teamHas says what WhatTeam answers in the words of the reference, which leaves out
+// nothing that a wider line covers but for what is everywhere.
+func teamHas(st *access.State, w engine.TeamWhat) []string {
+	r, reach := enginetest.Reference{State: st}, map[string]bool{}
+	for _, h := range w.Held {
+		what := fmt.Sprint(h.Table, " ", h.Action, " ")
+		switch {
+		case h.Miscellaneous == "*":
+			for _, name := range r.Miscellaneous() {
+				reach[name] = true
+			}
+		case h.Miscellaneous != "":
+			reach[h.Miscellaneous] = true
+		case h.Depth == access.Global:
+			reach[what+"everywhere"] = true
+		case h.Depth == access.Basic && h.Team.ID == string(w.Team):
+			reach[what+"of the team"] = true
+		case h.Depth == access.Basic && h.Team == engine.Named{}:
+			reach[what+"of the member"] = true
+		default:
+			for unit := range st.BusinessUnits {
+				if at := access.BusinessUnitID(h.BusinessUnit.ID); unit == at || h.Depth == access.Deep && r.Below(at, unit) {
+					reach[what+"in "+string(unit)] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(reach))
+}
+
+// bothOnTeam is what both say of the team that owns the question's record, or of
+// none.
+func bothOnTeam(st *access.State, s candidate, r enginetest.Reference, q engine.Question) (got, want string) {
+	var id access.TeamID
+	if q.Record != nil {
+		id, _ = q.Record.Owner.Team()
+	}
+	w, err := s.WhatTeam(id, q.At)
+	lines, why, wantErr := r.WhatTeam(id, q.At)
+	return say(fmt.Sprint(w.Reason, teamHas(st, w)), err), say(fmt.Sprint(why, lines), wantErr)
+}
+
+func compareWhatTeam(p enginetest.Pick, st *access.State, s candidate, r enginetest.Reference, _ *compared) *enginetest.Asked {
+	teams := []access.TeamID{"nobody"}
+	for id := range st.Teams {
+		teams = append(teams, id)
+	}
+	for id := range st.BusinessUnits {
+		teams = append(teams, id.DefaultTeam())
+	}
+	slices.Sort(teams)
+	q := engine.Question{At: enginetest.Instant(p), Record: &engine.Record{Owner: teams[p(len(teams))].Principal()}}
+	if got, want := bothOnTeam(st, s, r, q); got != want {
+		return asking("WhatTeam", q)
+	}
+	return nil
+}
+
+func TestRule_EVAL_10_WhatATeamHasIsToldApartFromWhatItsMembersHave(t *testing.T) {
+	crew := access.TeamID("crew")
+	role := func(id access.RoleID, in access.Inheritance) access.Role {
+		return access.Role{Environment: "e", ID: id, BusinessUnit: "root", Inheritance: in, Privileges: []access.Privilege{{Table: "account", Action: access.Read, Depth: access.Basic}}}
+	}
+	given := func(r access.RoleID, w access.Window) access.Assignment {
+		return access.Assignment{Environment: "e", ID: "a", Role: r, Principal: crew.Principal(), BusinessUnit: "south", Window: w}
+	}
+	own := engine.Access{Table: "account", Action: access.Read, Depth: access.Basic, Team: engine.Named{ID: "crew"}}
+	members := engine.Access{Table: "account", Action: access.Read, Depth: access.Basic}
+	by := []access.AssignmentID{"a"}
+	for name, c := range map[string]struct {
+		objects []access.Object
+		why     engine.Reason
+		want    []engine.Held
+	}{
+		"team privileges (ROLE-7)":             {[]access.Object{role("r", access.TeamOnly), given("r", access.Window{})}, engine.Allowed, []engine.Held{{Access: own, By: by}}},
+		"inherited by members (ROLE-8)":        {[]access.Object{role("r", access.DirectUser), given("r", access.Window{})}, engine.Allowed, []engine.Held{{Access: members, By: by}, {Access: own, By: by}}},
+		"whose members cannot get in (EVAL-2)": {[]access.Object{role("r", access.TeamOnly), given("r", access.Window{}), access.BusinessUnit{Environment: "e", ID: "south", Parent: "root", Disabled: true}}, engine.Allowed, []engine.Held{{Access: own, By: by}}},
+		"after its window (JIT-E-1)":           {[]access.Object{role("r", access.TeamOnly), given("r", access.Window{End: noon})}, engine.NoRole, nil},
+		"no role":                              {nil, engine.NoRole, nil},
+		"an access team (TEAM-5)":              {[]access.Object{access.Team{Environment: "e", ID: crew, BusinessUnit: "south", Type: access.AccessTeam}}, engine.CannotHoldRoles, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := records(t, c.objects...).WhatTeam(crew, noon)
+			require.NoError(t, err)
+			require.Equal(t, c.why, w.Reason)
+			require.Equal(t, c.want, w.Held)
+			require.Len(t, w.Sources, min(len(c.want), 1))
+		})
+	}
+	_, err := records(t).WhatTeam("nobody", noon)
+	require.ErrorIs(t, err, engine.ErrUnknown)
 }

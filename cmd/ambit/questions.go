@@ -194,18 +194,27 @@ func (c *command) what() *cobra.Command {
 	var m moment
 	var environment string
 	cmd := &cobra.Command{
-		Use:     "what USER",
-		Short:   "List what a user may do by roles",
-		Example: `  ambit what --env sales amelie.durand@contoso.example`,
-		Args:    cobra.ExactArgs(1),
+		Use:   "what USER|team:TEAM",
+		Short: "List what a user or a team may do by roles",
+		Example: `  ambit what --env sales amelie.durand@contoso.example
+  ambit what --env sales team:sales-france`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			when, err := m.read()
 			if err != nil {
 				return err
 			}
 			return c.ask(cmd.Context(), func(client *client) error {
+				in := "/v1/environments/" + url.PathEscape(environment)
+				if team, ok := strings.CutPrefix(args[0], "team:"); ok {
+					var what engine.TeamWhat
+					if err := client.do(cmd.Context(), "GET", in+"/teams/"+url.PathEscape(team)+"/access?"+when.Query().Encode(), nil, &what); err != nil {
+						return err
+					}
+					return c.print(what, func(w io.Writer) error { return printTeamWhat(w, what) })
+				}
 				var what engine.What
-				path := "/v1/environments/" + url.PathEscape(environment) + "/users/" + url.PathEscape(args[0]) + "/access?" + when.Query().Encode()
+				path := in + "/users/" + url.PathEscape(strings.TrimPrefix(args[0], "user:")) + "/access?" + when.Query().Encode()
 				if err := client.do(cmd.Context(), "GET", path, nil, &what); err != nil {
 					return err
 				}
@@ -226,6 +235,24 @@ func printWhat(w io.Writer, what engine.What) error {
 	}
 	for _, h := range what.Held {
 		if _, err := fmt.Fprintln(w, line(accessText(h.Access))); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "(revision %d, judged at %s)\n", what.Revision, local(what.At))
+	return err
+}
+
+func printTeamWhat(w io.Writer, what engine.TeamWhat) error {
+	if what.Reason != engine.Allowed {
+		_, err := fmt.Fprintf(w, "nothing: %s (revision %d)\n", what.Reason, what.Revision)
+		return err
+	}
+	for _, h := range what.Held {
+		note := ""
+		if h.Depth == access.Basic && h.Team == (engine.Named{}) {
+			note = ": for each member, as if it were their own"
+		}
+		if _, err := fmt.Fprintln(w, line(accessText(h.Access))+note); err != nil {
 			return err
 		}
 	}

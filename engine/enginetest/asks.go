@@ -1,8 +1,10 @@
 package enginetest
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/ambit-iam/ambit/access"
 	"github.com/ambit-iam/ambit/engine"
@@ -161,4 +163,90 @@ func (r Reference) Who(q engine.Question) ([]access.UserID, error) {
 		}
 	}
 	return out, nil
+}
+
+// WhatTeam says what the roles of a team give at an instant, in words, sorted, and
+// otherwise why nothing (Rules EVAL-10, TEAM-5). What keeps users out does not
+// apply to teams.
+func (r Reference) WhatTeam(id access.TeamID, at time.Time) ([]string, engine.Reason, error) {
+	switch {
+	case r.State.Environment.Locked:
+		return nil, engine.Unknown, engine.ErrLocked
+	case at.IsZero():
+		return nil, engine.Unknown, engine.ErrQuestion
+	}
+	team, ok := r.team(id)
+	if _, unit := r.State.BusinessUnits[team.BusinessUnit]; !ok || !unit {
+		return nil, engine.Unknown, engine.ErrUnknown
+	}
+	if !team.CanOwn() {
+		return nil, engine.CannotHoldRoles, nil
+	}
+	theirs := r.of(id.Principal(), &team, at)
+	if len(theirs) == 0 {
+		return nil, engine.NoRole, nil
+	}
+	var out []string
+	for _, table := range r.State.Tables {
+		for action := access.Create; action < access.Actions; action++ {
+			what := fmt.Sprint(table.ID, " ", action, " ")
+			reach := map[string]bool{}
+			for _, h := range theirs {
+				for _, words := range r.teamReach(h, table, action) {
+					reach[what+words] = true
+				}
+			}
+			if reach[what+"everywhere"] {
+				reach = map[string]bool{what + "everywhere": true}
+			}
+			out = slices.AppendSeq(out, maps.Keys(reach))
+		}
+	}
+	for _, name := range r.Miscellaneous() {
+		if slices.ContainsFunc(theirs, func(h held) bool { return role13(h, name) }) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out, engine.Allowed, nil
+}
+
+// teamReach says which records one assignment of a team reaches.
+func (r Reference) teamReach(h held, table access.Table, action access.Action) []string {
+	d := depthOf(h, table, action)
+	switch {
+	case d == access.None:
+		return nil
+	case d == access.Global || table.Ownership == access.NotOwned: // OWN-4
+		return []string{"everywhere"}
+	}
+	var out []string
+	for unit := range r.State.BusinessUnits { // ROLE-6
+		if d == access.Local && unit == h.BusinessUnit || d == access.Deep && r.bu2(h.BusinessUnit, unit) {
+			out = append(out, "in "+string(unit))
+		}
+	}
+	if table.Ownership == access.UserOrTeam {
+		out = append(out, "of the team") // ROLE-7, ROLE-9
+		if role8(h, d) {
+			out = append(out, "of the member")
+		}
+	}
+	return out
+}
+
+// Miscellaneous lists the privileges without a table that anything names, and one
+// that nothing does.
+func (r Reference) Miscellaneous() []string {
+	out := []string{"a name that nothing has"}
+	for _, role := range r.State.Roles {
+		out = append(out, role.Miscellaneous...)
+	}
+	for _, a := range r.State.Assignments {
+		if a.Bound != nil {
+			out = append(out, a.Bound.Miscellaneous...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

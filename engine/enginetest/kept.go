@@ -16,7 +16,8 @@ import (
 // by what it is about.
 type Asked struct {
 	// About is Load, Check, CheckAll, Columns, Rights, Who, Filter, Selects, Ruling,
-	// Explain, or Apply, in which both are the engine: advanced and loaded anew.
+	// Explain, WhatTeam, of the team that owns the question's record, or Apply, in
+	// which both are the engine: advanced and loaded anew.
 	About string
 	// Questions are one, or for CheckAll all of them, in order; none for Load.
 	Questions []engine.Question `json:"-"`
