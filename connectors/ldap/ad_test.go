@@ -327,6 +327,7 @@ func TestRule_AD_9_who_is_restored_is_back(t *testing.T) {
 				})
 			}
 			each(t, func(f *adFollowing) {
+				require.Equal(t, f.source.config.Changes != byUSN, f.Mode == directory.Full)
 				require.Equal(t, id, f.id(ada))
 				require.Equal(t, member, f.has(directory.ObjectID(team.ID), id))
 			})
