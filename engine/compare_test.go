@@ -92,6 +92,9 @@ func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
 	plain := records(t, reads(access.Local)...)
 	profiled := records(t, access.Profile{Environment: "e", ID: "f"}, access.ProfileMember{Environment: "e", Profile: "f", Principal: team.Principal()})
 	managed := records(t, access.Environment{ID: "e", Hierarchy: &access.Hierarchy{Depth: 1}})
+	administered := records(t, access.Role{Environment: "e", ID: "admin", BusinessUnit: "root", All: true},
+		access.Table{Environment: "e", ID: "account", Columns: []access.Column{{Name: "iban", Secured: true}}},
+		access.Assignment{Environment: "e", ID: "x", Role: "admin", Principal: team.Principal(), BusinessUnit: "south"})
 	joins := access.Membership{Environment: "e", Team: team, User: "bert"}
 	bert := access.User{Environment: "e", ID: "bert", Login: "bert", BusinessUnit: "south", Enabled: true, Manager: "anna"}
 	for name, c := range map[string]struct {
@@ -104,6 +107,8 @@ func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
 		"a team with nothing besides its roles": {plain, joins, nil},
 		"a team with a profile":                 {profiled, joins, []engine.Matter{engine.OfColumns}},
 		"a team of somebody's report":           {managed, joins, []engine.Matter{engine.OfHierarchy}},
+		"a team of administrators (FLS-9)":      {administered, joins, []engine.Matter{engine.OfColumns}},
+		"an administrator (FLS-9)":              {administered, access.Assignment{Environment: "e", ID: "y", Role: "admin", Principal: team.Principal(), BusinessUnit: "south"}, []engine.Matter{engine.OfColumns}},
 		"a share of a column":                   {plain, access.ColumnShare{Environment: "e", Table: "account", Record: "1", Column: "iban"}, []engine.Matter{engine.OfColumns}},
 		"a column secured":                      {plain, access.Table{Environment: "e", ID: "account", Columns: []access.Column{{Name: "iban", Secured: true}}}, []engine.Matter{engine.OfColumns}},
 		"a manager who means nothing":           {plain, bert, nil},

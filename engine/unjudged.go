@@ -2,6 +2,7 @@ package engine
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/ambit-iam/ambit/access"
 )
@@ -54,6 +55,13 @@ func (s *Snapshot) unjudged(o access.Object, before, after *Snapshot, found map[
 		found[OfHierarchy] = found[OfHierarchy] || before == nil || after == nil || !reflect.DeepEqual(before.env.Hierarchy, after.env.Hierarchy)
 	case access.BusinessUnit: // managers must be above (Rule HIER-5)
 		found[OfHierarchy] = found[OfHierarchy] || s.env.Hierarchy != nil
+	case access.Role: // Rule FLS-9
+		found[OfColumns] = found[OfColumns] || s.opensColumns(o.ID)
+	case access.Assignment:
+		found[OfColumns] = found[OfColumns] || s.opensColumns(o.Role)
+		if was, ok := s.assignments.get(0, string(o.ID)); ok {
+			found[OfColumns] = found[OfColumns] || s.opensColumns(was.data.Role)
+		}
 	case access.Membership:
 		s.unjudgedTeam(o.Team, found)
 	case access.Team:
@@ -79,12 +87,21 @@ func (s *Snapshot) unjudgedTeam(id access.TeamID, found map[Matter]bool) {
 	if !ok {
 		return
 	}
-	if len(s.teams.get(n).aside.profiles) > 0 {
+	t := s.teams.get(n).aside
+	opens := func(g grant) bool { return s.roles[g.role] != nil && s.opensColumns(s.roles[g.role].ID) }
+	if len(t.profiles) > 0 || slices.ContainsFunc(t.held.standing, opens) || slices.ContainsFunc(t.held.windowed, func(w windowed) bool { return opens(w.grant) }) {
 		found[OfColumns] = true
 	}
 	if s.env.Hierarchy != nil {
 		found[OfHierarchy] = true
 	}
+}
+
+// opensColumns tells whether the role is System Administrator's, where there are
+// secured columns (Rule FLS-9).
+func (s *Snapshot) opensColumns(id access.RoleID) bool {
+	n, ok := s.roleIndex[id]
+	return ok && s.roles[n] != nil && s.roles[n].All && slices.ContainsFunc(s.tables, func(t table) bool { return t.exists && len(t.columns) > 0 })
 }
 
 func (s *Snapshot) columnsOf(id access.TableID) []access.Column {
