@@ -1,8 +1,10 @@
 package dirsync
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -207,4 +209,36 @@ func TestRule_PLAN_1_a_line_of_a_plan_is_its_change_as_JSON(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(c.appendLine(nil)))
 	}
+}
+
+// FuzzReadPlan: only what was written is a plan; of everything else the error tells
+// the line.
+func FuzzReadPlan(f *testing.F) {
+	r := newRig(f, modelFile, rulesFile)
+	r.source.says(directory.Full, company()...)
+	file, want := r.written()
+	f.Add(file)
+	lines := strings.SplitAfter(string(file), "\n")
+	f.Add([]byte(strings.Join(lines[1:], "")))
+	f.Add([]byte(strings.Join(lines[:len(lines)-2], "")))
+	f.Add([]byte(strings.Join(slices.Concat(lines[:2], lines[3:]), "")))
+	f.Add(append(slices.Clone(file), '\n'))
+	f.Add([]byte(lines[0]))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, got []byte) {
+		ref, err := ReadPlan("monday.plan", got)
+		if bytes.Equal(got, file) {
+			require.NoError(t, err)
+			require.Equal(t, want, ref)
+			return
+		}
+		require.Error(t, err)
+		require.Equal(t, PlanRef{}, ref)
+		rest, ok := strings.CutPrefix(err.Error(), "monday.plan:")
+		require.True(t, ok, err)
+		line, _, _ := strings.Cut(rest, ":")
+		n, numeric := strconv.Atoi(line)
+		require.NoError(t, numeric, err)
+		require.True(t, 1 <= n && n <= 1+strings.Count(string(got), "\n"), err)
+	})
 }
