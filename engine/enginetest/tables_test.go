@@ -33,7 +33,7 @@ func FuzzParseTable(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(src)
 	}
-	f.Add([]byte("business_units: {root: {}}\ncases: [{rule: EVAL-1, case: no answer, who: a, does: read}]"))
+	f.Add([]byte("business_units: {root: {}}\ncases: [{rule: some, case: no answer, who: a, does: read}]"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		table, err := parseTable(src)
 		if err != nil {
