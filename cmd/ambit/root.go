@@ -169,7 +169,7 @@ func (c *command) finish(err error) int {
 		fmt.Fprintf(c.err, "ambit: hint: %s\n", hint)
 	}
 	// cobra's own complaints, such as an unknown command, have no type.
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.Contains(err.Error(), "arg(s)") {
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag(s)") || strings.Contains(err.Error(), "arg(s)") {
 		return exitUsage
 	}
 	return exitFailed
