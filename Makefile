@@ -96,7 +96,7 @@ vuln: ## known vulnerabilities in what is called (needs the network)
 fuzz: ## each fuzz test for 30 seconds
 	@set -e; grep -rlE '^func Fuzz' --include=*_test.go . | xargs -n1 dirname | sort -u | while read -r dir; do \
 	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go | sed 's/func //' | while read -r name; do \
-	    echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime 30s $$dir; done; done
+	    echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime 30s -fuzzminimizetime 3x $$dir; done; done
 
 .PHONY: cover
 cover: servers ## coverage by package
