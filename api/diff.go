@@ -20,7 +20,7 @@ import (
 type Supposition struct {
 	Changes   []Supposed `json:"changes" maxItems:"1000"`
 	Questions []Question `json:"questions,omitempty" maxItems:"1000" doc:"asked before and after, as where records are shared; they name what there is before"`
-	Limit     int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"how many users to list, and how many differences on records; the summary is of all users"`
+	Limit     int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"how many users to list, and how many differences on records and on columns; the summary is of all users"`
 	Moment
 }
 
@@ -62,8 +62,9 @@ type Difference struct {
 	Summary []engine.Line     `json:"summary" nullable:"false"`
 	Text    []string          `json:"text" nullable:"false" doc:"the summary as people read it"`
 	Records RecordDifferences `json:"records" doc:"on the records that change owner or unit, or a share of which begins, changes or ends, also by who joins or leaves a team"`
+	Columns ColumnDifferences `json:"columns" doc:"on secured columns: of all records that a user reaches, and of single records with shares of columns"`
 	// Unjudged: so that nobody takes an empty answer for "nothing changes".
-	Unjudged  []engine.Matter `json:"unjudged,omitempty" doc:"what the changes may give or take besides, which this answer does not tell: of columns or hierarchy"`
+	Unjudged  []engine.Matter `json:"unjudged,omitempty" doc:"what the changes may give or take besides, which this answer does not tell: of hierarchy"`
 	Questions []Turn          `json:"questions,omitempty"`
 	Answered
 }
@@ -84,6 +85,19 @@ type RecordDifferences struct {
 // RecordDifference is what one user would gain and lose on a record.
 type RecordDifference struct {
 	engine.RecordDiff
+	Login string `json:"login,omitempty"`
+}
+
+// ColumnDifferences is what users would gain and lose on secured columns.
+type ColumnDifferences struct {
+	List     []ColumnDifference `json:"list" nullable:"false"`
+	Unlisted int                `json:"unlisted,omitempty" doc:"how many the limit leaves out"`
+	Complete bool               `json:"complete" doc:"false where so many users, tables and records are touched that not all were compared"`
+}
+
+// ColumnDifference is what one user would gain and lose on a column.
+type ColumnDifference struct {
+	engine.ColumnDiff
 	Login string `json:"login,omitempty"`
 }
 
@@ -153,6 +167,10 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	columns, err := engine.CompareColumns(before, after, changes, instant, said.Limit)
+	if err != nil {
+		return nil, err
+	}
 	out := Difference{Users: []UserDifference{}, Summary: engine.Summarize(diffs), Text: []string{}, Answered: in.Body.answered(instant, before.Revision())}
 	out.Hypothetical, out.Unjudged = true, engine.Unjudged(before, after, changes)
 	for _, l := range out.Summary {
@@ -164,13 +182,20 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	for _, d := range diffs {
 		out.Users = append(out.Users, UserDifference{d, logins[d.User]})
 	}
+	login := func(id access.UserID) string {
+		u, known := before.User(id)
+		if !known {
+			u, _ = after.User(id)
+		}
+		return u.Login
+	}
 	out.Records = RecordDifferences{List: []RecordDifference{}, Unlisted: records.Unlisted, Complete: records.Complete}
 	for _, d := range records.List {
-		u, known := before.User(d.User)
-		if !known {
-			u, _ = after.User(d.User)
-		}
-		out.Records.List = append(out.Records.List, RecordDifference{d, u.Login})
+		out.Records.List = append(out.Records.List, RecordDifference{d, login(d.User)})
+	}
+	out.Columns = ColumnDifferences{List: []ColumnDifference{}, Unlisted: columns.Unlisted, Complete: columns.Complete}
+	for _, d := range columns.List {
+		out.Columns.List = append(out.Columns.List, ColumnDifference{d, login(d.User)})
 	}
 	for i, q := range asked {
 		ask := func(on *engine.Snapshot) OneAnswer {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,6 +75,21 @@ func TestDiffTellsWhatChangesWouldDo(t *testing.T) {
 		require.NotEmpty(t, d.Users[0].Lost)
 		require.Equal(t, access.UserID("dir:carla"), d.Users[1].User)
 		require.NotEmpty(t, d.Users[1].Gained)
+	})
+	t.Run("columns", func(t *testing.T) {
+		d := ask(api.Supposition{Changes: []api.Supposed{
+			{Put: supposed(access.KindTable, raw(t, object{"id": "account", "name": "Account", "columns": []object{{"name": "iban", "secured": true}}}))},
+			{Put: supposed(access.KindProfile, raw(t, object{"id": "f", "name": "Finance", "columns": []object{{"table": "account", "column": "iban", "read": true}}}))},
+			{Put: supposed(access.KindProfileMember, raw(t, object{"profile": "f", "principal": object{"kind": "user", "id": "dir:bruno"}}))},
+		}})
+		require.True(t, d.Columns.Complete)
+		i := slices.IndexFunc(d.Columns.List, func(c api.ColumnDifference) bool { return c.Login == "bruno" })
+		require.GreaterOrEqual(t, i, 0)
+		require.Greater(t, len(d.Columns.List), 1)
+		for j, c := range d.Columns.List {
+			require.Equal(t, "iban", c.Column)
+			require.Equal(t, i != j, slices.Contains(c.Lost, engine.ReadsColumn), "%s", c.Login)
+		}
 	})
 	t.Run("questions before and after", func(t *testing.T) {
 		w.put(access.BusinessUnit{Environment: sales, ID: "apac", Name: "APAC", Parent: "root", ManagedBy: access.ByFile},

@@ -391,25 +391,39 @@ func (s *Snapshot) Columns(q Question) ([]ColumnAccess, error) {
 	if q.Privilege != "" || len(q.Columns) > 0 {
 		return nil, fmt.Errorf("%w: columns are those of a table, all of them", ErrQuestion)
 	}
+	may, err := s.mayByRecord(&q)
+	if err != nil {
+		return nil, err
+	}
+	return s.columnsOf(q, q.Record, may)
+}
+
+// mayByRecord is what the question's user may do where columns do not count.
+func (s *Snapshot) mayByRecord(q *Question) (may access.Rights, err error) {
 	creates := q.Record != nil && q.Action == access.Create
-	var may access.Rights
 	for _, action := range []access.Action{access.Create, access.Read, access.Write} {
 		if q.Record != nil && creates != (action == access.Create) {
 			continue
 		}
 		q.Action = action
-		d, err := s.Check(q)
+		d, err := s.Check(*q)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		if d.Allowed {
 			may |= access.RightsOf(action)
 		}
 	}
+	return may, nil
+}
+
+// columnsOf lists what the user has on the columns, those of the record included
+// that are shared, within what the user may.
+func (s *Snapshot) columnsOf(q Question, shared *Record, may access.Rights) ([]ColumnAccess, error) {
 	list := s.tables[s.tableIndex[q.Table]].columns
 	out := make([]ColumnAccess, len(list))
 	for i, c := range list {
-		g, err := s.columnGrantsOf(q, i)
+		g, err := s.columnGrantsOf(q, shared, i)
 		if err != nil {
 			return nil, err
 		}
@@ -426,14 +440,14 @@ func (s *Snapshot) Columns(q Question) ([]ColumnAccess, error) {
 
 // columnGrantsOf is what the user and the impersonator, if there is one, both have
 // on a column (Rule ACC-4).
-func (s *Snapshot) columnGrantsOf(q Question, i int) (columnGrants, error) {
+func (s *Snapshot) columnGrantsOf(q Question, shared *Record, i int) (columnGrants, error) {
 	grants := func(q Question) (columnGrants, error) {
 		var a asked
 		err := s.resolve(&q, &a)
 		if err != nil {
 			return columnGrants{}, err
 		}
-		s.resolveColumnShares(&a, q.Record)
+		s.resolveColumnShares(&a, shared)
 		return s.columnGrants(&a, i, a.at), nil
 	}
 	g, err := grants(q)

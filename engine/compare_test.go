@@ -90,11 +90,7 @@ func TestCompareWithNoEnvironmentIsAllThatOneGets(t *testing.T) {
 func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
 	team := access.TeamID("crew")
 	plain := records(t, reads(access.Local)...)
-	profiled := records(t, access.Profile{Environment: "e", ID: "f"}, access.ProfileMember{Environment: "e", Profile: "f", Principal: team.Principal()})
 	managed := records(t, access.Environment{ID: "e", Hierarchy: &access.Hierarchy{Depth: 1}})
-	administered := records(t, access.Role{Environment: "e", ID: "admin", BusinessUnit: "root", All: true},
-		access.Table{Environment: "e", ID: "account", Columns: []access.Column{{Name: "iban", Secured: true}}},
-		access.Assignment{Environment: "e", ID: "x", Role: "admin", Principal: team.Principal(), BusinessUnit: "south"})
 	joins := access.Membership{Environment: "e", Team: team, User: "bert"}
 	bert := access.User{Environment: "e", ID: "bert", Login: "bert", BusinessUnit: "south", Enabled: true, Manager: "anna"}
 	for name, c := range map[string]struct {
@@ -105,12 +101,7 @@ func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
 		"a role":                                {plain, access.Role{Environment: "e", ID: "reader", BusinessUnit: "root"}, nil},
 		"a role held":                           {managed, access.Assignment{Environment: "e", ID: "x", Role: "reader", Principal: team.Principal(), BusinessUnit: "south"}, nil},
 		"a team with nothing besides its roles": {plain, joins, nil},
-		"a team with a profile":                 {profiled, joins, []engine.Matter{engine.OfColumns}},
 		"a team of somebody's report":           {managed, joins, []engine.Matter{engine.OfHierarchy}},
-		"a team of administrators (FLS-9)":      {administered, joins, []engine.Matter{engine.OfColumns}},
-		"an administrator (FLS-9)":              {administered, access.Assignment{Environment: "e", ID: "y", Role: "admin", Principal: team.Principal(), BusinessUnit: "south"}, []engine.Matter{engine.OfColumns}},
-		"a share of a column":                   {plain, access.ColumnShare{Environment: "e", Table: "account", Record: "1", Column: "iban"}, []engine.Matter{engine.OfColumns}},
-		"a column secured":                      {plain, access.Table{Environment: "e", ID: "account", Columns: []access.Column{{Name: "iban", Secured: true}}}, []engine.Matter{engine.OfColumns}},
 		"a manager who means nothing":           {plain, bert, nil},
 		"a manager":                             {managed, bert, []engine.Matter{engine.OfHierarchy}},
 		"the hierarchy itself":                  {managed, access.Environment{ID: "e"}, []engine.Matter{engine.OfHierarchy}},

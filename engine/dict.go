@@ -125,6 +125,32 @@ func (d *dict[V]) get(space uint32, key string) (v V, ok bool) {
 	return v, false
 }
 
+// each yields the values, in no order, until it is told to stop.
+func (d *dict[V]) each(yield func(V) bool) {
+	if d.count == 0 {
+		return
+	}
+	for i := range (d.mask + 1) >> chunkBits {
+		b := d.roots[i>>(groupBits+rootBits)].groups[i>>groupBits&(1<<rootBits-1)].chunks[i&(1<<groupBits-1)]
+		for j := range b.buckets {
+			x := &b.buckets[j]
+			for _, v := range x.values[:min(x.used, slots)] {
+				if !yield(v) {
+					return
+				}
+			}
+			if x.spill == nil {
+				continue
+			}
+			for _, v := range *x.spill {
+				if !yield(v.value) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // own returns the bucket of the hash, ready to be changed by e.
 func (d *dict[V]) own(h uint32, e *edit) *bucket[V] {
 	if d.edit != e {

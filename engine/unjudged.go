@@ -2,7 +2,6 @@ package engine
 
 import (
 	"reflect"
-	"slices"
 
 	"github.com/ambit-iam/ambit/access"
 )
@@ -12,15 +11,13 @@ type Matter string
 
 // The matters.
 const (
-	// OfColumns: secured columns, by profiles and shares of columns.
-	OfColumns Matter = "columns"
 	// OfHierarchy: what reports pass up to managers or positions above them.
 	OfHierarchy Matter = "hierarchy"
 )
 
 // Unjudged lists, sorted, of which matters the changes from one snapshot to the
-// other may give or take something that neither Compare nor CompareRecords tells.
-// Both may be nil, as for Compare.
+// other may give or take something that none of Compare, CompareRecords and
+// CompareColumns tells. Both may be nil, as for Compare.
 //
 // A privilege that roles give or take also puts the shares, profiles and reports
 // into effect that need it (Rules SHARE-5, FLS-3, HIER-2); Compare tells of the
@@ -35,7 +32,7 @@ func Unjudged(before, after *Snapshot, changes []access.Change) []Matter {
 		}
 	}
 	var out []Matter
-	for _, m := range []Matter{OfColumns, OfHierarchy} {
+	for _, m := range []Matter{OfHierarchy} {
 		if found[m] {
 			out = append(out, m)
 		}
@@ -45,23 +42,12 @@ func Unjudged(before, after *Snapshot, changes []access.Change) []Matter {
 
 func (s *Snapshot) unjudged(o access.Object, before, after *Snapshot, found map[Matter]bool) {
 	switch o := o.(type) {
-	case access.Profile, access.ProfileMember, access.ColumnShare:
-		found[OfColumns] = true
-	case access.Table:
-		found[OfColumns] = found[OfColumns] || !reflect.DeepEqual(before.columnsOf(o.ID), after.columnsOf(o.ID))
 	case access.Position:
 		found[OfHierarchy] = found[OfHierarchy] || s.env.Hierarchy != nil
 	case access.Environment:
 		found[OfHierarchy] = found[OfHierarchy] || before == nil || after == nil || !reflect.DeepEqual(before.env.Hierarchy, after.env.Hierarchy)
 	case access.BusinessUnit: // managers must be above (Rule HIER-5)
 		found[OfHierarchy] = found[OfHierarchy] || s.env.Hierarchy != nil
-	case access.Role: // Rule FLS-9
-		found[OfColumns] = found[OfColumns] || s.opensColumns(o.ID)
-	case access.Assignment:
-		found[OfColumns] = found[OfColumns] || s.opensColumns(o.Role)
-		if was, ok := s.assignments.get(0, string(o.ID)); ok {
-			found[OfColumns] = found[OfColumns] || s.opensColumns(was.data.Role)
-		}
 	case access.Membership:
 		s.unjudgedTeam(o.Team, found)
 	case access.Team:
@@ -83,34 +69,9 @@ func (s *Snapshot) unjudged(o access.Object, before, after *Snapshot, found map[
 
 // unjudgedTeam finds what being in the team gives besides its roles and shares.
 func (s *Snapshot) unjudgedTeam(id access.TeamID, found map[Matter]bool) {
-	n, ok := s.teamIndex.get(string(id))
-	if !ok {
-		return
-	}
-	t := s.teams.get(n).aside
-	opens := func(g grant) bool { return s.roles[g.role] != nil && s.opensColumns(s.roles[g.role].ID) }
-	if len(t.profiles) > 0 || slices.ContainsFunc(t.held.standing, opens) || slices.ContainsFunc(t.held.windowed, func(w windowed) bool { return opens(w.grant) }) {
-		found[OfColumns] = true
-	}
-	if s.env.Hierarchy != nil {
+	if _, ok := s.teamIndex.get(string(id)); ok && s.env.Hierarchy != nil {
 		found[OfHierarchy] = true
 	}
-}
-
-// opensColumns tells whether the role is System Administrator's, where there are
-// secured columns (Rule FLS-9).
-func (s *Snapshot) opensColumns(id access.RoleID) bool {
-	n, ok := s.roleIndex[id]
-	return ok && s.roles[n] != nil && s.roles[n].All && slices.ContainsFunc(s.tables, func(t table) bool { return t.exists && len(t.columns) > 0 })
-}
-
-func (s *Snapshot) columnsOf(id access.TableID) []access.Column {
-	if s != nil {
-		if n, ok := s.tableIndex[id]; ok && s.tables[n].exists {
-			return s.tables[n].data.Columns
-		}
-	}
-	return nil
 }
 
 func (s *Snapshot) userIfAny(id access.UserID) (access.User, bool) {

@@ -450,6 +450,7 @@ func printDifference(w io.Writer, d api.Difference) error {
 		say("and more users; --output json with a limit in the file lists up to 10000")
 	}
 	printRecordDifferences(say, d.Records)
+	printColumnDifferences(say, d.Columns)
 	for i, t := range d.Questions {
 		say("question %d: %s, then %s", i+1, oneText(t.Before), oneText(t.After))
 	}
@@ -483,10 +484,41 @@ func printRecordDifferences(say func(string, ...any), r api.RecordDifferences) {
 	}
 }
 
+func printColumnDifferences(say func(string, ...any), r api.ColumnDifferences) {
+	for i, d := range r.List {
+		if i == 0 || d.Table != r.List[i-1].Table || d.Record != r.List[i-1].Record {
+			where := ", wherever they reach the record"
+			if d.Record != "" {
+				where = " " + line(string(d.Record))
+			}
+			if d.IfReached {
+				where += ", if they reach it: it is not registered"
+			}
+			say("secured columns of %s%s", line(string(d.Table)), where)
+		}
+		user := line(cmp.Or(d.Login, string(d.User)))
+		for _, part := range [...]struct {
+			sign   string
+			rights []engine.ColumnRight
+		}{{"+", d.Gained}, {"-", d.Lost}} {
+			if len(part.rights) > 0 {
+				say("  %s %s: %s of %s", part.sign, user, strings.Trim(fmt.Sprint(part.rights), "[]"), line(d.Column))
+			}
+		}
+		if d.Remasked {
+			say("  ~ %s: another mask of %s", user, line(d.Column))
+		}
+	}
+	if r.Unlisted > 0 {
+		say("and %d more on columns", r.Unlisted)
+	}
+	if !r.Complete {
+		say("Not all users of these columns were compared: they are too many.")
+	}
+}
+
 func matterText(m engine.Matter) string {
 	switch m {
-	case engine.OfColumns:
-		return "on secured columns"
 	case engine.OfHierarchy:
 		return "by who reports to whom"
 	}
