@@ -20,7 +20,7 @@ import (
 type Supposition struct {
 	Changes   []Supposed `json:"changes" maxItems:"1000"`
 	Questions []Question `json:"questions,omitempty" maxItems:"1000" doc:"asked before and after, as where records are shared; they name what there is before"`
-	Limit     int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"how many users to list, and how many differences on records and on columns; the summary is of all users"`
+	Limit     int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"how many users to list, and how many differences on records, on columns and of reports; the summary is of all users"`
 	Moment
 }
 
@@ -63,8 +63,9 @@ type Difference struct {
 	Text    []string          `json:"text" nullable:"false" doc:"the summary as people read it"`
 	Records RecordDifferences `json:"records" doc:"on the records that change owner or unit, or a share of which begins, changes or ends, also by who joins or leaves a team"`
 	Columns ColumnDifferences `json:"columns" doc:"on secured columns: of all records that a user reaches, and of single records with shares of columns"`
+	Reports ReportDifferences `json:"reports" doc:"which reports come to whom above them by the hierarchy, or no longer do; with each what the report and its teams own and are shared with, as far as who is above has the privilege"`
 	// Unjudged: so that nobody takes an empty answer for "nothing changes".
-	Unjudged  []engine.Matter `json:"unjudged,omitempty" doc:"what the changes may give or take besides, which this answer does not tell: of hierarchy"`
+	Unjudged  []engine.Matter `json:"unjudged,omitempty" doc:"what the changes may give or take besides, which this answer does not tell: of hierarchy where a report joins or leaves a team, which may own something"`
 	Questions []Turn          `json:"questions,omitempty"`
 	Answered
 }
@@ -99,6 +100,22 @@ type ColumnDifferences struct {
 type ColumnDifference struct {
 	engine.ColumnDiff
 	Login string `json:"login,omitempty"`
+}
+
+// ReportDifferences is which reports users would gain and lose by the hierarchy.
+type ReportDifferences struct {
+	List     []ReportDifference `json:"list" nullable:"false"`
+	Unlisted int                `json:"unlisted,omitempty" doc:"how many the limit leaves out"`
+	Complete bool               `json:"complete" doc:"false where so many users and reports are concerned that not all were compared"`
+	LeftOut  []access.TableID   `json:"left_out,omitempty" doc:"the tables on which no report would pass up anything any more"`
+	TakenIn  []access.TableID   `json:"taken_in,omitempty" doc:"the tables on which from now on all reports would"`
+}
+
+// ReportDifference is a report whom one user would gain or lose.
+type ReportDifference struct {
+	engine.ReportDiff
+	Login       string `json:"login,omitempty"`
+	ReportLogin string `json:"report_login,omitempty"`
 }
 
 // Turn is an answer before and after.
@@ -171,6 +188,10 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	reports, err := engine.CompareReports(before, after, changes, said.Limit)
+	if err != nil {
+		return nil, err
+	}
 	out := Difference{Users: []UserDifference{}, Summary: engine.Summarize(diffs), Text: []string{}, Answered: in.Body.answered(instant, before.Revision())}
 	out.Hypothetical, out.Unjudged = true, engine.Unjudged(before, after, changes)
 	for _, l := range out.Summary {
@@ -196,6 +217,10 @@ func (s *Server) diff(ctx context.Context, in *struct {
 	out.Columns = ColumnDifferences{List: []ColumnDifference{}, Unlisted: columns.Unlisted, Complete: columns.Complete}
 	for _, d := range columns.List {
 		out.Columns.List = append(out.Columns.List, ColumnDifference{d, login(d.User)})
+	}
+	out.Reports = ReportDifferences{List: []ReportDifference{}, Unlisted: reports.Unlisted, Complete: reports.Complete, LeftOut: reports.LeftOut, TakenIn: reports.TakenIn}
+	for _, d := range reports.List {
+		out.Reports.List = append(out.Reports.List, ReportDifference{d, login(d.User), login(d.Report)})
 	}
 	for i, q := range asked {
 		ask := func(on *engine.Snapshot) OneAnswer {

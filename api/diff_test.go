@@ -108,6 +108,19 @@ func TestDiffTellsWhatChangesWouldDo(t *testing.T) {
 		require.True(t, d.Questions[0].After.Allowed)
 		require.NotNil(t, d.Questions[1].After.Problem)
 	})
+	t.Run("who reports to whom", func(t *testing.T) {
+		d := ask(api.Supposition{Limit: 1, Changes: []api.Supposed{
+			{Put: supposed(access.KindEnvironment, raw(t, object{"name": "Sales", "hierarchy": object{"model": "manager", "depth": 1}}))},
+			{Put: supposed(access.KindUser, raw(t, object{"id": "dir:dora", "login": "dora", "name": "Dora", "business_unit": "emea", "enabled": true, "manager": "dir:bruno"}))},
+			{Put: supposed(access.KindUser, raw(t, object{"id": "dir:carla", "login": "carla", "name": "Carla", "business_unit": "emea", "enabled": true, "manager": "dir:dora"}))},
+		}})
+		require.Empty(t, d.Users, "it gives no role")
+		require.Empty(t, d.Unjudged)
+		require.Equal(t, api.ReportDifferences{Complete: true, Unlisted: 1, List: []api.ReportDifference{{
+			ReportDiff: engine.ReportDiff{User: "dir:bruno", Report: "dir:dora", Gained: access.RightsOf(access.Read, access.Write, access.Append, access.AppendTo)},
+			Login:      "bruno", ReportLogin: "dora",
+		}}}, d.Reports)
+	})
 	t.Run("the past", func(t *testing.T) {
 		var made struct{ Revision access.Revision }
 		w.as("admin", "PUT", "/v1/environments/sales/assignments/d", access.Assignment{Role: "manager", Principal: access.UserID("dir:dora").Principal(), BusinessUnit: "emea"}).into(t, &made)

@@ -49,7 +49,7 @@ func (s *Snapshot) whatIfAny(u access.UserID, at time.Time) (What, error) {
 // changes name, the members of teams that change or whose roles do, those who
 // hold a role that changes, and everybody where units, tables or settings change.
 // Shares, column security, hierarchies and what they rest on give no role: see
-// Unjudged.
+// CompareRecords, CompareColumns, CompareReports and Unjudged.
 func (s *Snapshot) Reached(changes []access.Change) []access.UserID {
 	r := reach{s: s}
 	for _, c := range changes {

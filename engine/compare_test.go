@@ -91,8 +91,12 @@ func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
 	team := access.TeamID("crew")
 	plain := records(t, reads(access.Local)...)
 	managed := records(t, access.Environment{ID: "e", Hierarchy: &access.Hierarchy{Depth: 1}})
+	led := records(t, access.Environment{ID: "e", Hierarchy: &access.Hierarchy{Depth: 1}},
+		access.User{Environment: "e", ID: "anna", BusinessUnit: "root", Enabled: true},
+		access.User{Environment: "e", ID: "bert", BusinessUnit: "south", Enabled: true, Manager: "anna"})
 	joins := access.Membership{Environment: "e", Team: team, User: "bert"}
 	bert := access.User{Environment: "e", ID: "bert", Login: "bert", BusinessUnit: "south", Enabled: true, Manager: "anna"}
+	moved := access.User{Environment: "e", ID: "bert", Login: "bert", BusinessUnit: "oslo", Enabled: true, Manager: "anna"}
 	for name, c := range map[string]struct {
 		s      *engine.Snapshot
 		change access.Object
@@ -101,10 +105,11 @@ func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
 		"a role":                                {plain, access.Role{Environment: "e", ID: "reader", BusinessUnit: "root"}, nil},
 		"a role held":                           {managed, access.Assignment{Environment: "e", ID: "x", Role: "reader", Principal: team.Principal(), BusinessUnit: "south"}, nil},
 		"a team with nothing besides its roles": {plain, joins, nil},
-		"a team of somebody's report":           {managed, joins, []engine.Matter{engine.OfHierarchy}},
+		"a team of nobody's report":             {managed, joins, nil},
+		"a team of somebody's report":           {led, joins, []engine.Matter{engine.OfHierarchy}},
 		"a manager who means nothing":           {plain, bert, nil},
-		"a manager":                             {managed, bert, []engine.Matter{engine.OfHierarchy}},
-		"the hierarchy itself":                  {managed, access.Environment{ID: "e"}, []engine.Matter{engine.OfHierarchy}},
+		"a manager, whom CompareReports tells":  {managed, bert, nil},
+		"another unit of somebody's report":     {led, moved, []engine.Matter{engine.OfHierarchy}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changes := []access.Change{access.Put(c.change)}
@@ -118,7 +123,7 @@ func TestUnjudgedNamesWhatRolesDoNotGive(t *testing.T) {
 // Whatever changes on a registered record for whomever, some part of the answer
 // tells of it.
 func TestNoChangeOfAccessToARegisteredRecordGoesUntold(t *testing.T) {
-	byRecord, byRole, byHierarchy := 0, 0, 0
+	byRecord, byRole, byReport, byHierarchy := 0, 0, 0, 0
 	for seed := range uint64(1500) {
 		p := pick(seed)
 		st := enginetest.Organisation(p)
@@ -139,6 +144,9 @@ func TestNoChangeOfAccessToARegisteredRecordGoesUntold(t *testing.T) {
 		require.Zero(t, diffs.Unlisted)
 		roles, err := engine.Compare(before, after, before.Reached(changes), at)
 		require.NoError(t, err)
+		reports, err := engine.CompareReports(before, after, changes, 1000)
+		require.NoError(t, err)
+		require.True(t, reports.Complete)
 		hierarchy := slices.Contains(engine.Unjudged(before, after, changes), engine.OfHierarchy)
 		for key, record := range next.Records {
 			was := st.Records[key]
@@ -177,9 +185,18 @@ func TestNoChangeOfAccessToARegisteredRecordGoesUntold(t *testing.T) {
 						}
 						return d.User == u && slices.ContainsFunc(list, func(a engine.Access) bool { return a.Table == key.Table && a.Action == action })
 					}
+					ofReport := func(d engine.ReportDiff) bool {
+						return d.User == u && (d0.Allowed && d.Lost.Has(action) || d1.Allowed && d.Gained.Has(action))
+					}
+					ofTable := reports.LeftOut
+					if d1.Allowed {
+						ofTable = reports.TakenIn
+					}
 					switch {
 					case slices.ContainsFunc(diffs.List, told):
 						byRecord++
+					case slices.ContainsFunc(reports.List, ofReport) || slices.Contains(ofTable, key.Table):
+						byReport++
 					case slices.ContainsFunc(roles, ofRole):
 						byRole++
 					case hierarchy:
@@ -191,9 +208,10 @@ func TestNoChangeOfAccessToARegisteredRecordGoesUntold(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("told by record %d, by role %d, by hierarchy %d", byRecord, byRole, byHierarchy)
+	t.Logf("told by record %d, by role %d, by report %d, by hierarchy %d", byRecord, byRole, byReport, byHierarchy)
 	require.Greater(t, byRecord, 40)
 	require.Greater(t, byRole, 200)
+	require.Greater(t, byReport, 10)
 }
 
 func TestCompareRecordsTellsWhatSharesAndOwnersGive(t *testing.T) {

@@ -40,7 +40,8 @@ const maxTouched = 20_000
 // share that changes; and for who joins or leaves a team, those that are shared
 // with it. It counts the managers to whom reports pass up what is shared with
 // them. What happens on other records comes by roles (Compare) or by a change of
-// the hierarchy. The changes must be whole, as access.State.Expand returns them.
+// the hierarchy (CompareReports). The changes must be whole, as access.State.Expand
+// returns them.
 func CompareRecords(before, after *Snapshot, changes []access.Change, at time.Time, limit int) (RecordDiffs, error) {
 	out := RecordDiffs{List: []RecordDiff{}}
 	for _, s := range []*Snapshot{before, after} {

@@ -451,6 +451,7 @@ func printDifference(w io.Writer, d api.Difference) error {
 	}
 	printRecordDifferences(say, d.Records)
 	printColumnDifferences(say, d.Columns)
+	printReportDifferences(say, d.Reports)
 	for i, t := range d.Questions {
 		say("question %d: %s, then %s", i+1, oneText(t.Before), oneText(t.After))
 	}
@@ -517,10 +518,38 @@ func printColumnDifferences(say func(string, ...any), r api.ColumnDifferences) {
 	}
 }
 
+func printReportDifferences(say func(string, ...any), r api.ReportDifferences) {
+	for i, d := range r.List {
+		if i == 0 || d.User != r.List[i-1].User {
+			say("%s, by who reports to whom", line(cmp.Or(d.Login, string(d.User))))
+		}
+		for _, part := range [...]struct {
+			sign   string
+			rights access.Rights
+		}{{"+", d.Gained}, {"-", d.Lost}} {
+			if part.rights != 0 {
+				say("  %s what %s has: %s", part.sign, line(cmp.Or(d.ReportLogin, string(d.Report))), part.rights)
+			}
+		}
+	}
+	if r.Unlisted > 0 {
+		say("and %d more reports", r.Unlisted)
+	}
+	for _, t := range r.LeftOut {
+		say("On %s no report passes up anything any more.", line(string(t)))
+	}
+	for _, t := range r.TakenIn {
+		say("On %s all reports pass up what they have from now on.", line(string(t)))
+	}
+	if !r.Complete {
+		say("Not all reports were compared: they are too many.")
+	}
+}
+
 func matterText(m engine.Matter) string {
 	switch m {
 	case engine.OfHierarchy:
-		return "by who reports to whom"
+		return "by what teams own that reports join or leave"
 	}
 	return "of " + string(m)
 }
