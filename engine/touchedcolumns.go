@@ -182,8 +182,6 @@ func (t *columnTouches) onRecords(changes []access.Change) {
 			t.record(o.Table, o.Record)
 		case access.Membership:
 			t.join(o.User, o.Team.Principal(), o.User.Principal())
-		case access.Team:
-			t.joined[o.ID.Principal()] = t.appendPrincipal(t.joined[o.ID.Principal()], o.ID.Principal())
 		case access.User:
 			was, _ := t.before.userIfAny(o.ID)
 			is, _ := t.after.userIfAny(o.ID)

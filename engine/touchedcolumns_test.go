@@ -24,7 +24,8 @@ func TestCompareColumnsTellsWhatOpensColumns(t *testing.T) {
 	share := func(record access.RecordID, p access.Principal) access.ColumnShare {
 		return access.ColumnShare{Environment: "e", Table: "account", Record: record, Column: "salary", Principal: p, Read: true, Update: true}
 	}
-	w.put(share("2", team("payroll")), share("3", user("anna")))
+	w.put(share("2", team("payroll")), share("3", user("anna")), share("4", team(access.BusinessUnitID("south").DefaultTeam())),
+		share("5", access.Principal{Kind: access.Everybody}))
 	s := w.snapshot()
 	anna := func(column string, gained ...engine.ColumnRight) engine.ColumnDiff {
 		return engine.ColumnDiff{Table: "account", User: "anna", Column: column, Gained: gained}
@@ -34,6 +35,10 @@ func TestCompareColumnsTellsWhatOpensColumns(t *testing.T) {
 	shared := anna("salary", read, update)
 	shared.Record = "1"
 	lost := engine.ColumnDiff{Table: "account", Record: "3", User: "anna", Column: "salary", Lost: []engine.ColumnRight{read, update}, IfReached: true}
+	everybody := lost
+	everybody.Record = "5"
+	moved := joined
+	moved.Record = "4"
 	member := access.ProfileMember{Environment: "e", Profile: "q", Principal: user("bert")}
 	profile := func(c ...access.ProfileColumn) access.Profile {
 		return access.Profile{Environment: "e", ID: "q", Columns: c}
@@ -88,6 +93,17 @@ func TestCompareColumnsTellsWhatOpensColumns(t *testing.T) {
 		},
 		"no mask (FLS-4)":      {access.Put(columns(access.Column{Name: "iban", Secured: true})), []engine.ColumnDiff{anna("iban", one, all)}},
 		"another mask (FLS-4)": {access.Put(columns(mask("$1"))), []engine.ColumnDiff{{Table: "account", User: "anna", Column: "iban", Remasked: true}}},
+		"another unit, with the share of its default team (FLS-7)": {
+			access.Put(access.User{Environment: "e", ID: "anna", BusinessUnit: "south", Enabled: true}), []engine.ColumnDiff{moved},
+		},
+		"somebody disabled": {
+			access.Put(access.User{Environment: "e", ID: "anna", BusinessUnit: "north"}),
+			[]engine.ColumnDiff{
+				{Table: "account", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}},
+				{Table: "account", Record: "3", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}, IfReached: true}, lost,
+				{Table: "account", Record: "5", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}, IfReached: true}, everybody,
+			},
+		},
 		"somebody who leaves a team": {access.Remove(access.Membership{Environment: "e", Team: "payroll", User: "bert"}), []engine.ColumnDiff{
 			{Table: "account", User: "bert", Column: "salary", Lost: []engine.ColumnRight{read}},
 			{Table: "account", Record: "2", User: "bert", Column: "salary", Lost: []engine.ColumnRight{read, update}, IfReached: true},
