@@ -140,7 +140,8 @@ func SameLogin(a, b string) bool {
 		return true
 	}
 	a, b = norm.NFC.String(a), norm.NFC.String(b)
-	return strings.ToLower(a) == strings.ToLower(b) && strings.ToUpper(a) == strings.ToUpper(b)
+	in := func(letters func(string) string) bool { return letters(a) == letters(b) }
+	return in(strings.ToLower) && in(strings.ToUpper) // strings.EqualFold takes ſ for s
 }
 
 // BusinessUnitByName finds a unit by name, whatever its case.

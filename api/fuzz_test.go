@@ -75,7 +75,7 @@ func FuzzPrincipalNamed(f *testing.F) {
 		p, err := principalNamed(state, name)
 		if err != nil {
 			require.True(t, errors.Is(err, engine.ErrUnknown) || errors.Is(err, engine.ErrQuestion), "%v", err)
-			require.Zero(t, p.ID)
+			require.Empty(t, p.ID)
 			return
 		}
 		again, err := principalNamed(state, p.String())

@@ -52,7 +52,7 @@ func TestGoldenRulesWithTheirTests(t *testing.T) {
 	}
 	have, err := os.ReadFile("rules-tests.md")
 	require.NoError(t, err)
-	require.True(t, string(have) == page.String(), "docs/rules-tests.md is not as the tests are: make golden")
+	require.Equal(t, page.String(), string(have), "docs/rules-tests.md is not as the tests are: make golden")
 }
 
 var idParts = regexp.MustCompile(`^(.+)-(\d+)$`)

@@ -100,8 +100,10 @@ func TestCompareColumnsTellsWhatOpensColumns(t *testing.T) {
 			access.Put(access.User{Environment: "e", ID: "anna", BusinessUnit: "north"}),
 			[]engine.ColumnDiff{
 				{Table: "account", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}},
-				{Table: "account", Record: "3", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}, IfReached: true}, lost,
-				{Table: "account", Record: "5", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}, IfReached: true}, everybody,
+				{Table: "account", Record: "3", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}, IfReached: true},
+				lost,
+				{Table: "account", Record: "5", User: "anna", Column: "iban", Lost: []engine.ColumnRight{read}, IfReached: true},
+				everybody,
 			},
 		},
 		"somebody who leaves a team": {access.Remove(access.Membership{Environment: "e", Team: "payroll", User: "bert"}), []engine.ColumnDiff{

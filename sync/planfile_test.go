@@ -237,8 +237,8 @@ func FuzzReadPlan(f *testing.F) {
 		rest, ok := strings.CutPrefix(err.Error(), "monday.plan:")
 		require.True(t, ok, err)
 		line, _, _ := strings.Cut(rest, ":")
-		n, numeric := strconv.Atoi(line)
-		require.NoError(t, numeric, err)
-		require.True(t, 1 <= n && n <= 1+strings.Count(string(got), "\n"), err)
+		n, err := strconv.Atoi(line)
+		require.NoError(t, err, rest)
+		require.True(t, 1 <= n && n <= 1+strings.Count(string(got), "\n"), rest)
 	})
 }
