@@ -141,7 +141,7 @@ func startSlapd(t testing.TB, o options) (*server, error) {
 // startSamba runs a domain controller that is read by an account that may see what
 // was deleted, so that rounds list no ids. It settles by a deletion.
 func startSamba(t testing.TB, o options) (*server, error) {
-	samba := rig.StartForkingSamba(t)
+	samba := rig.StartSamba(t)
 	s := &server{
 		password: samba.Password,
 		person:   func(n int) string { return fmt.Sprintf("CN=p%06d,%s", n, rig.PeopleOU) },

@@ -41,9 +41,8 @@ type Samba struct {
 	Realm, Krb5Conf, Service string
 	Dir                      string
 
-	model string // how its services share processes
-	kdc   string
-	stop  func()
+	kdc  string
+	stop func()
 }
 
 const (
@@ -251,41 +250,31 @@ var addresses atomic.Uint32
 // the test ends. The first call of a process makes the domain.
 func StartSamba(t testing.TB) *Samba {
 	t.Helper()
-	return startSamba(t, corp, "no", single)
-}
-
-// StartForkingSamba runs one whose processes answer side by side, as Samba's own
-// packages start it. It takes longer to start.
-func StartForkingSamba(t testing.TB) *Samba {
-	t.Helper()
-	return startSamba(t, corp, "no", "prefork")
+	return startSamba(t, corp, "no")
 }
 
 // StartEastSamba runs a domain controller of another domain, with nobody in it, as
 // StartSamba does.
 func StartEastSamba(t testing.TB) *Samba {
 	t.Helper()
-	return startSamba(t, east, "no", single)
+	return startSamba(t, east, "no")
 }
 
 // StartTLSSamba runs one that refuses every bind in the clear, without TLS or a
 // security layer of SASL's own.
 func StartTLSSamba(t testing.TB) *Samba {
 	t.Helper()
-	return startSamba(t, corp, "allow_sasl_over_tls", single)
+	return startSamba(t, corp, "allow_sasl_over_tls")
 }
 
 // StartStrictSamba runs one that refuses a password in the clear, and SASL without
 // a security layer of its own even over TLS, which is Samba's default.
 func StartStrictSamba(t testing.TB) *Samba {
 	t.Helper()
-	return startSamba(t, corp, "yes", single)
+	return startSamba(t, corp, "yes")
 }
 
-// single is one process for everything, which starts and stops fast.
-const single = "single"
-
-func startSamba(t testing.TB, name, strict, model string) *Samba {
+func startSamba(t testing.TB, name, strict string) *Samba {
 	t.Helper()
 	if _, err := os.Stat(sambaBinary); err != nil {
 		t.Fatalf("these tests run a domain controller of Samba; install it with `make servers`: %v", err)
@@ -305,7 +294,7 @@ func startSamba(t testing.TB, name, strict, model string) *Samba {
 	low := strings.ToLower(name)
 	domain := "DC=" + low + ",DC=example"
 	s := &Samba{
-		model: model, CAFile: filepath.Join(dir, "ca.pem"), ServerName: "localhost", Domain: domain, Dir: dir, Password: sambaPassword,
+		CAFile: filepath.Join(dir, "ca.pem"), ServerName: "localhost", Domain: domain, Dir: dir, Password: sambaPassword,
 		Realm: name + ".EXAMPLE", Krb5Conf: filepath.Join(dir, "krb5.conf"), Service: "ldap/dc1." + low + ".example",
 		BindDN: "CN=ambit,CN=Users," + domain, OrdinaryDN: "CN=ordinary,CN=Users," + domain, AdminDN: "CN=Administrator,CN=Users," + domain,
 	}
@@ -348,7 +337,7 @@ func listens(address string) bool {
 // run starts the controller and waits until it listens.
 func (s *Samba) run() error {
 	var said bytes.Buffer
-	samba := exec.Command(sambaBinary, "-F", "--no-process-group", "--model="+s.model, "-s", filepath.Join(s.Dir, "etc", "smb.conf"))
+	samba := exec.Command(sambaBinary, "-F", "--no-process-group", "--model=single", "-s", filepath.Join(s.Dir, "etc", "smb.conf"))
 	samba.Stdout, samba.Stderr = &said, &said
 	samba.Env = append(os.Environ(), withoutSync)
 	samba.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
