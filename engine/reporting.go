@@ -31,9 +31,6 @@ type ReportDiffs struct {
 	TakenIn []access.TableID `json:"taken_in,omitempty"`
 }
 
-// maxReports is how many pairs of a user and a report CompareReports compares.
-const maxReports = 20_000
-
 // CompareReports tells which reports users gain and lose, and for which actions,
 // by the changes between the snapshots: of managers, positions, business units,
 // reports who are disabled, users who come and go, and the hierarchy's settings
@@ -45,10 +42,8 @@ const maxReports = 20_000
 // as far as the user has the privilege (Rule HIER-2). Compare tells of privileges,
 // and of a user who gets in or no longer does.
 func CompareReports(before, after *Snapshot, changes []access.Change, limit int) (ReportDiffs, error) {
-	for _, s := range []*Snapshot{before, after} {
-		if s != nil && s.env.Locked {
-			return ReportDiffs{}, s.locked()
-		}
+	if err := (both{before, after}).locked(); err != nil {
+		return ReportDiffs{}, err
 	}
 	r := reporting{before: before, after: after, seen: map[access.UserID]bool{}, found: []ReportDiff{}}
 	for _, c := range changes {
@@ -219,7 +214,7 @@ func (r *reporting) report(id access.UserID) (more bool) {
 		}
 	})
 	for _, m := range slices.Sorted(maps.Keys(above)) {
-		if r.cut = r.pairs == maxReports; r.cut {
+		if r.cut = r.pairs == maxTouched; r.cut {
 			break
 		}
 		r.pairs++

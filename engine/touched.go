@@ -32,7 +32,8 @@ type RecordDiffs struct {
 	Complete bool `json:"complete"`
 }
 
-// maxTouched is how many pairs of a user and a record CompareRecords compares.
+// maxTouched is how many pairs of a user and a record, a place with columns or a
+// report are compared.
 const maxTouched = 20_000
 
 // CompareRecords tells what users gain and lose on the records that the changes
@@ -44,12 +45,10 @@ const maxTouched = 20_000
 // returns them.
 func CompareRecords(before, after *Snapshot, changes []access.Change, at time.Time, limit int) (RecordDiffs, error) {
 	out := RecordDiffs{List: []RecordDiff{}}
-	for _, s := range []*Snapshot{before, after} {
-		if s != nil && s.env.Locked {
-			return RecordDiffs{}, s.locked()
-		}
+	if err := (both{before, after}).locked(); err != nil {
+		return RecordDiffs{}, err
 	}
-	t := touches{before: before, after: after, at: at, found: map[access.RecordKey]*touch{}}
+	t := touches{both: both{before, after}, at: at, found: map[access.RecordKey]*touch{}}
 	for _, c := range changes {
 		t.change(c.Object)
 	}
@@ -70,11 +69,11 @@ func CompareRecords(before, after *Snapshot, changes []access.Change, at time.Ti
 
 // touches finds the records that changes touch, and for whom.
 type touches struct {
-	before, after *Snapshot
-	at            time.Time
-	found         map[access.RecordKey]*touch
-	pairs         int  // compared
-	cut           bool // there were more
+	both
+	at    time.Time
+	found map[access.RecordKey]*touch
+	pairs int  // compared
+	cut   bool // there were more
 }
 
 // touch is for whom something may change on a record.
@@ -83,8 +82,21 @@ type touch struct {
 	facts bool // whoever reaches it, before or after
 }
 
-func (t *touches) each(yield func(*Snapshot)) {
-	for _, s := range []*Snapshot{t.before, t.after} {
+// both are the snapshots that are compared, either of which may be nil.
+type both struct{ before, after *Snapshot }
+
+// locked is the error where one of them is (Rule CMK-3).
+func (b both) locked() (err error) {
+	b.each(func(s *Snapshot) {
+		if err == nil && s.env.Locked {
+			err = s.locked()
+		}
+	})
+	return err
+}
+
+func (b both) each(yield func(*Snapshot)) {
+	for _, s := range []*Snapshot{b.before, b.after} {
 		if s != nil {
 			yield(s)
 		}

@@ -57,13 +57,11 @@ type ColumnDiffs struct {
 // access.State.Expand returns them.
 func CompareColumns(before, after *Snapshot, changes []access.Change, at time.Time, limit int) (ColumnDiffs, error) {
 	out := ColumnDiffs{List: []ColumnDiff{}}
-	for _, s := range []*Snapshot{before, after} {
-		if s != nil && s.env.Locked {
-			return ColumnDiffs{}, s.locked()
-		}
+	if err := (both{before, after}).locked(); err != nil {
+		return ColumnDiffs{}, err
 	}
 	t := columnTouches{
-		before: before, after: after, at: at,
+		both: both{before, after}, at: at,
 		names: map[access.TableID][]string{}, joined: map[access.Principal][]access.UserID{}, found: map[columnPlace]bool{},
 	}
 	t.onTables(changes)
@@ -82,12 +80,12 @@ func CompareColumns(before, after *Snapshot, changes []access.Change, at time.Ti
 
 // columnTouches finds where something may change on columns, and for whom.
 type columnTouches struct {
-	before, after *Snapshot
-	at            time.Time
-	names         map[access.TableID][]string // of columns secured before or after, sorted
-	joined        map[access.Principal][]access.UserID
-	found         map[columnPlace]bool
-	cut           bool // there were more
+	both
+	at     time.Time
+	names  map[access.TableID][]string // of columns secured before or after, sorted
+	joined map[access.Principal][]access.UserID
+	found  map[columnPlace]bool
+	cut    bool // there were more
 }
 
 // columnPlace is a table, or a record of it, as a user has it.
@@ -99,14 +97,6 @@ type columnPlace struct {
 
 func (p columnPlace) compare(o columnPlace) int {
 	return cmp.Or(cmp.Compare(p.table, o.table), cmp.Compare(p.record, o.record), cmp.Compare(p.user, o.user))
-}
-
-func (t *columnTouches) each(yield func(*Snapshot)) {
-	for _, s := range []*Snapshot{t.before, t.after} {
-		if s != nil {
-			yield(s)
-		}
-	}
 }
 
 // add tells whether there is room for more.
