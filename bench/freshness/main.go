@@ -26,7 +26,6 @@ import (
 	"github.com/ambit-iam/ambit/bench/page"
 	"github.com/ambit-iam/ambit/directory"
 	"github.com/ambit-iam/ambit/engine"
-	"github.com/ambit-iam/ambit/mapping"
 	"github.com/ambit-iam/ambit/model"
 	"github.com/ambit-iam/ambit/secret"
 	"github.com/ambit-iam/ambit/store/sqlite"
@@ -167,16 +166,8 @@ func synchronized(held *tenant.Tenant, reader directory.Reader, interval time.Du
 	if err != nil {
 		return dirsync.Config{}, err
 	}
-	file, err := mapping.Parse("mapping.yaml", []byte(rules))
-	if err != nil {
-		return dirsync.Config{}, err
-	}
-	out := dirsync.Config{Model: m, Sources: []dirsync.Source{{ID: "corp", Reader: reader, Interval: interval}}}
-	return out, held.Read(func(v tenant.View) error {
-		var err error
-		out.Rules, err = file.Compile(mapping.Names{Sources: []directory.SourceID{"corp"}, Environments: dirsync.Names(m, v)})
-		return err
-	})
+	compiled, err := bed.Compile(held, m, rules)
+	return dirsync.Config{Model: m, Rules: compiled, Sources: []dirsync.Source{{ID: "corp", Reader: reader, Interval: interval}}}, err
 }
 
 // everybody waits for the first sync and returns the people's ids.

@@ -24,7 +24,6 @@ import (
 	"github.com/ambit-iam/ambit/bench/page"
 	"github.com/ambit-iam/ambit/connectors/ldap"
 	"github.com/ambit-iam/ambit/directory"
-	"github.com/ambit-iam/ambit/mapping"
 	"github.com/ambit-iam/ambit/model"
 	"github.com/ambit-iam/ambit/secret"
 	"github.com/ambit-iam/ambit/store/sqlite"
@@ -136,7 +135,7 @@ func (r *result) sync(ctx context.Context, path string, reader directory.Reader)
 	if config.Model, err = model.Parse("model.yaml", []byte(modelFile)); err != nil {
 		return err
 	}
-	if config.Rules, err = compile(held, config.Model, rules); err != nil {
+	if config.Rules, err = bed.Compile(held, config.Model, rules); err != nil {
 		return err
 	}
 	syncer := dirsync.New(db, held, config, dirsync.SyncerOptions{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
@@ -144,7 +143,7 @@ func (r *result) sync(ctx context.Context, path string, reader directory.Reader)
 		return err
 	}
 	r.idle = settled()
-	if config.Rules, err = compile(held, config.Model, strings.ReplaceAll(rules, `user.userName != ""`, `user.userName != "" && user.title != "none"`)); err != nil {
+	if config.Rules, err = bed.Compile(held, config.Model, strings.ReplaceAll(rules, `user.userName != ""`, `user.userName != "" && user.title != "none"`)); err != nil {
 		return err
 	}
 	syncer.Replace(config) // which forgets what the rules want
@@ -163,18 +162,6 @@ func (r *result) sync(ctx context.Context, path string, reader directory.Reader)
 		return fmt.Errorf("the second round was %s and read %d entries, where all should have been read again", read.Mode, r.entries)
 	}
 	return nil
-}
-
-func compile(held *tenant.Tenant, m *model.Model, text string) (out *mapping.Rules, err error) {
-	file, err := mapping.Parse("mapping.yaml", []byte(text))
-	if err != nil {
-		return nil, err
-	}
-	err = held.Read(func(v tenant.View) error {
-		out, err = file.Compile(mapping.Names{Sources: []directory.SourceID{"corp"}, Environments: dirsync.Names(m, v)})
-		return err
-	})
-	return out, err
 }
 
 // live is what the last collection found live, in bytes.
@@ -233,8 +220,8 @@ state, the engine's snapshot and what the rules want in memory, which grow with 
 |---|---:|---:|---:|---|---|
 `, page.Measured(command), once.entries, once.memberships, ten.entries, ten.memberships)
 	mb := func(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }
-	row := func(what string, a, b_ float64, goal, verdict string) {
-		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %s | %s |\n", what, mb(a), mb(b_), b_/a, goal, verdict)
+	row := func(what string, once, ten float64, goal, verdict string) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %s | %s |\n", what, mb(once), mb(ten), ten/once, goal, verdict)
 	}
 	met := func(ok bool) string { return map[bool]string{true: "met", false: "**missed**"}[ok] }
 	row("The connector alone", once.connector, ten.connector, "", "")
